@@ -1,0 +1,47 @@
+# Every target makes its own .venv from locked, hashed requirements; Python 3.11 or newer and make are all that is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+# -n auto uses every core; `make test ARGS="-n 0 -k gpg"` runs what you name.
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format lock clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/ready: pyproject.toml requirements/dev.txt
+	@echo "==> .venv: $$($(PYTHON) --version), requirements/dev.txt (hashes checked)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trusted Images needs Python 3.11 or newer; name one with: make PYTHON=python3.13")'
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes --only-binary :all: -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/ready  ## the main job: a real server, really signed images, no cluster
+	@$(BIN)/kubectl-trust demo
+
+test: .venv/ready  ## every test, with the coverage floor
+	@echo "==> tests"
+	@$(BIN)/python -m pytest -n auto --cov --cov-report= $(ARGS)
+	@$(BIN)/python -m tests.coverage_floor
+
+check: .venv/ready  ## formatting, lint, types, layers
+	@echo "==> ruff format" && $(BIN)/ruff format --check .
+	@echo "==> ruff check" && $(BIN)/ruff check .
+	@echo "==> mypy --strict" && $(BIN)/mypy
+	@echo "==> import-linter" && $(BIN)/lint-imports
+
+bench: .venv/ready  ## figures beside their targets, also in build/bench.json
+	@$(BIN)/python -m bench
+
+format: .venv/ready  ## write the code as the formatter wants it
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: .venv/ready  ## resolve requirements/*.txt anew (names no index)
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast -o requirements/runtime.txt
+	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean:  ## remove what the other targets made
+	rm -rf .venv build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,151 @@
+"""Every bound on what comes from outside, with its unit and where the number comes from.
+
+They stand in one module so that a reader can see at a glance how much anybody can make us read, hold or wait for. At N it
+works, at N+1 it does not. Bytes are counted on the stream, never taken from a declared size, and counted before parsing.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# ── admission ────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_REVIEW: Final = 7 * MIB
+"""Bytes of an AdmissionReview: an UPDATE carries two objects; controller-runtime accepts as much."""
+MAX_IMAGES: Final = 1_000
+"""Images named by one review; equal ones count each time."""
+MAX_JUDGED_AT_ONCE: Final = 16
+"""Distinct images of one review that are judged concurrently."""
+MAX_WAITING_REVIEWS: Final = 500
+"""Reviews under way in one replica; the next one is told at once that it could not be verified."""
+DEFAULT_TIMEOUT: Final = 10.0
+"""Seconds the API server waits when it does not say (`?timeout=`): the Kubernetes default."""
+MAX_TIMEOUT: Final = 30.0
+"""Seconds; Kubernetes allows no longer webhook timeout."""
+ANSWER_MARGIN: Final = 1.0
+"""Seconds before the API server's deadline at which we answer, so that people read our reason and not its own."""
+MAX_HEADER_FIELD: Final = 8 * KIB
+"""Bytes of one header field, in requests and in registries' answers: aiohttp's default."""
+MAX_REQUEST_SECONDS: Final = 10.0
+"""Seconds for a complete request to arrive."""
+SHUTDOWN_GRACE: Final = 30.0
+"""Seconds for reviews under way to end after SIGTERM: no less than the longest webhook timeout."""
+MAX_WARNING: Final = 256
+"""Characters of one admission warning: longer ones are cut by the API server."""
+MAX_WARNINGS: Final = 16
+"""Warnings in one answer: about 4 KiB, past which the API server drops them all."""
+MAX_QUOTE: Final = 256
+"""Characters of outside text (names, reasons) that a message repeats, after escaping."""
+MAX_DENIAL_LINES: Final = 20
+"""Images that one denial names; the rest are counted."""
+
+# ── references ───────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_NAME: Final = 255
+"""Characters of registry and path together: distribution's reference grammar."""
+MAX_TAG: Final = 128
+"""Characters: the same grammar."""
+MAX_REFERENCE: Final = MAX_NAME + 1 + MAX_TAG + 1 + len("sha256:") + 64
+"""Characters of a reference with tag and digest."""
+
+# ── registry ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_MANIFEST: Final = 4 * MIB
+"""Bytes of a manifest or index: what containers/image and notation accept."""
+MAX_BLOB: Final = 10_000_000
+"""Bytes of a bundle, attestation or signature blob: what Kyverno accepts."""
+MAX_PAYLOAD: Final = 4 * MIB
+"""Bytes of a simple-signing payload: what containers/image accepts."""
+MAX_EVIDENCE: Final = 32 * MIB
+"""Bytes of evidence read for one image and signer, and the bytes of all evidence being read in one replica at a time."""
+MAX_LAYERS: Final = 100
+"""Layers of a signature manifest."""
+MAX_CHILDREN: Final = 64
+"""Children of an image index that we look at."""
+MAX_REFERRERS: Final = 100
+"""Referrers considered for one image: as notation does."""
+MAX_REFERRER_PAGES: Final = 10
+"""Pages of a referrers list."""
+MAX_REFERRER_PAGE: Final = 1 * MIB
+"""Bytes of one page of referrers, and of a fallback index."""
+MAX_SIGNATURES: Final = 100
+"""Signatures judged for one image and signer, from all places: cosign and notation stop there too."""
+MAX_TOKEN: Final = 1 * MIB
+"""Bytes of a token endpoint's answer."""
+MAX_ERROR_BODY: Final = 16 * KIB
+"""Bytes read of an answer that is an error."""
+MAX_REDIRECTS: Final = 5
+"""Redirects followed for one request; never from https to http."""
+MAX_HEADERS: Final = 128
+"""Header fields of one answer."""
+CONNECT_SECONDS: Final = 2.0
+"""Seconds to connect to a registry, name resolution and TLS included."""
+REQUEST_SECONDS: Final = 5.0
+"""Seconds for one request to a registry, body included."""
+FLIGHT_SECONDS: Final = 30.0
+"""Seconds that work may go on behind an answer, so that the controller's retry finds it done."""
+MAX_RETRIES: Final = 2
+"""Repetitions of a request after 429, 5xx or a broken connection."""
+MAX_BACK_OFF: Final = 60.0
+"""Seconds a registry can make us leave it alone (`Retry-After`)."""
+MAX_FETCHES_PER_REGISTRY: Final = 100
+"""Requests under way to one registry."""
+MAX_FETCHES: Final = 1_000
+"""Requests under way or waiting in one replica; the next one fails at once."""
+
+# ── parsing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_JSON_DEPTH: Final = 64
+"""Nested arrays and objects."""
+MAX_DIGITS: Final = 20
+"""Digits of a JSON integer: every 64-bit number fits."""
+MAX_SUBJECTS: Final = 1_000
+"""Subjects of an in-toto statement."""
+MAX_YAML: Final = 1 * MIB
+"""Bytes of a policy or registries file."""
+MAX_REQUIRE: Final = 4 * KIB
+"""Characters of a `require` expression."""
+MAX_REQUIRE_DEPTH: Final = 16
+"""Nested parentheses of a `require` expression."""
+
+# ── policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_GLOBS: Final = 256
+"""Entries of `images`, of `exclude` and of every other list of globs in one policy."""
+MAX_GLOB: Final = 512
+"""Characters of one glob."""
+MAX_SIGNERS: Final = 32
+"""Signers of one policy."""
+MAX_KEYS: Final = 32
+"""Keys of one signer."""
+MAX_DENIED: Final = 1_000
+"""Entries of each deny list of one policy."""
+MAX_TEXT: Final = 1 * KIB
+"""Characters of `message` and `reason`."""
+
+# ── certificates, keys, time ─────────────────────────────────────────────────────────────────────────────────────────
+MAX_LOG_ENTRIES: Final = 32
+"""Transparency log entries in one bundle: sigstore-go."""
+MAX_TIMESTAMPS: Final = 32
+"""RFC 3161 timestamps in one bundle: sigstore-go."""
+MIN_RSA_BITS: Final = 2_048
+MAX_RSA_BITS: Final = 8_192
+"""Bits of an RSA modulus: larger ones cost CPU that anybody could make us spend."""
+MIN_RSA_EXPONENT: Final = 65_537
+MAX_RSA_EXPONENT: Final = 2**31 - 1
+MAX_KEY_MATERIAL: Final = 1 * MIB
+"""Bytes of key material: the size of a Kubernetes Secret."""
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+TAG_SECONDS: Final = 10.0
+"""Seconds that tag → digest and lists of signatures are kept."""
+MIN_DENIAL_SECONDS: Final = 5.0
+MAX_DENIAL_SECONDS: Final = 30.0
+"""Seconds that "judged, and no" is kept, drawn anew each time so that not everything expires at once."""
+PROOF_SECONDS: Final = 3600.0
+"""Seconds that a proof resting on a bare key is kept. Correctness does not need it (a changed key is another signer); it
+bounds how long a deleted signature is remembered."""
+MAX_PROOFS: Final = 100_000
+"""Verified findings in memory."""
+MAX_REMEMBERED_TAGS: Final = 100_000
+"""tag → digest answers in memory."""
+MAX_BLOB_MEMORY: Final = 16 * MIB
+"""Bytes of manifests and blobs kept by digest."""
+MAX_TOKENS: Final = 10_000
+"""Registry tokens in memory."""

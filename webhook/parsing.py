@@ -1,0 +1,165 @@
+"""Strict reading of bytes that somebody else wrote, with the path to what is wrong.
+
+It stands apart because a parser that forgives is how two readers come to see two different things in the same bytes. No
+policy and no format belongs here.
+"""
+
+import json
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from webhook import limits
+
+T = TypeVar("T")
+
+
+class Invalid(ValueError):
+    """Input does not fit its format. Every complaint begins with the path of the fault."""
+
+    def __init__(self, *complaints: str) -> None:
+        super().__init__(*complaints)
+        self.complaints = complaints
+
+    def __str__(self) -> str:
+        return "; ".join(self.complaints)
+
+
+def read_json(data: bytes, what: str) -> object:
+    """The JSON document in `data`, refusing all that two readers could understand differently.
+
+    Refused are duplicate keys, NaN and infinities, integers of more than `MAX_DIGITS` digits, nesting deeper than
+    `MAX_JSON_DEPTH`, and anything that is not UTF-8. `what` names the document and begins the message.
+
+    Raises `Invalid`.
+    """
+
+    def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
+        document = dict(members)
+        if len(document) != len(members):
+            keys = [key for key, _ in members]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise Invalid(f"{what}: duplicate key {quote(twice)}")
+        return document
+
+    def integer(digits: str) -> int:
+        if len(digits.lstrip("-")) > limits.MAX_DIGITS:
+            raise Invalid(f"{what}: an integer of more than {limits.MAX_DIGITS} digits")
+        return int(digits)
+
+    def constant(name: str) -> NoReturn:
+        raise Invalid(f"{what}: {name} is not JSON")
+
+    try:
+        document: object = json.loads(
+            data.decode("utf-8"), object_pairs_hook=pairs, parse_int=integer, parse_constant=constant
+        )
+    except Invalid:
+        raise
+    except RecursionError as e:
+        raise Invalid(f"{what}: nested deeper than {limits.MAX_JSON_DEPTH}") from e
+    except ValueError as e:
+        raise Invalid(f"{what}: not JSON in UTF-8") from e
+    _refuse_depth(document, what)
+    return document
+
+
+def _refuse_depth(document: object, what: str) -> None:
+    level: list[object] = [document]
+    for _ in range(limits.MAX_JSON_DEPTH + 1):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise Invalid(f"{what}: nested deeper than {limits.MAX_JSON_DEPTH}")
+
+
+def _children(node: object) -> Iterable[object]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
+
+
+def convert(data: object, kind: type[T], path: str) -> T:
+    """`data` as a `kind`, strictly: no number for a string, no `true` for 1. The message begins with `path`.
+
+    Raises `Invalid` with the first fault. For configuration written by people, see `convert_all`.
+    """
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as e:
+        raise Invalid(_message(e, path)) from e
+    except RecursionError as e:
+        raise Invalid(f"{path}: nested too deeply") from e
+
+
+def _message(error: msgspec.ValidationError, path: str) -> str:
+    text, _, where = str(error).partition(" - at `$")
+    text = text.replace("`", "")
+    return f"{path}{where.removesuffix('`')}: {text[:1].lower()}{text[1:]}"
+
+
+def convert_all(data: object, kind: type[T], path: str) -> T:
+    """`data` as the struct `kind`, with every complaint at once: people who write policies fix all of them in one go.
+
+    Unknown fields are refused by name, with the known ones listed.
+
+    Raises `Invalid` with all faults.
+    """
+    complaints: list[str] = []
+    _complain(data, kind, path, complaints)
+    if complaints:
+        raise Invalid(*complaints)
+    return convert(data, kind, path)
+
+
+def _complain(data: object, kind: Any, path: str, complaints: list[str]) -> None:
+    """Adds every fault of `data` as a `kind`, each at the innermost place that has it."""
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError as e:
+        found = len(complaints)
+        inner = _without_none(kind)
+        if isinstance(data, dict) and isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            _complain_of_members(data, inner, path, complaints)
+        elif isinstance(data, list) and get_origin(inner) in {list, tuple}:
+            for i, item in enumerate(data):
+                _complain(item, get_args(inner)[0], f"{path}[{i}]", complaints)
+        if len(complaints) == found:
+            complaints.append(_message(e, path))
+
+
+def _complain_of_members(
+    data: dict[object, object], kind: type[msgspec.Struct], path: str, complaints: list[str]
+) -> None:
+    hints = get_type_hints(kind, include_extras=True)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for key, value in data.items():
+        if key in fields:
+            _complain(value, hints[fields[str(key)].name], f"{path}.{key}", complaints)
+        else:
+            complaints.append(f"{path}.{quote(key)}: unknown field; known: {', '.join(sorted(fields))}")
+    complaints.extend(
+        f"{path}.{name}: required" for name, field in fields.items() if field.required and name not in data
+    )
+
+
+def _without_none(kind: Any) -> Any:
+    """`X` of `Annotated[X, …]` and of `X | None`."""
+    if get_origin(kind) is Annotated:
+        return _without_none(get_args(kind)[0])
+    if get_origin(kind) in {Union, UnionType}:
+        kinds = [arg for arg in get_args(kind) if arg is not NoneType]
+        return _without_none(kinds[0]) if len(kinds) == 1 else kind
+    return kind
+
+
+def quote(untrusted: object, most: int = limits.MAX_QUOTE) -> str:
+    """Text from outside as a message may show it: printable ASCII, the rest escaped, cut at `most` characters.
+
+    A terminal, a log line and a label all survive it. It says nothing about whether the text is true.
+    """
+    text = str(untrusted)[: most + 1]
+    shown = "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in text)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

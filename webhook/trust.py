@@ -1,0 +1,184 @@
+"""Contracts between those who judge evidence and those who fetch it.
+
+Declared on the ground floor so that a signature format needs no HTTP library: `registry.client` implements `Registry`, the
+formats implement `Signer`, and neither knows the other.
+"""
+
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, NewType, Protocol, TypeVar
+
+import msgspec
+
+from webhook.image import Digest, ImageReference, Repository, Subject
+from webhook.verdict import Proof
+
+
+class Rejected(Exception):
+    """The evidence was read in full, and it does not satisfy."""
+
+
+class Unavailable(Exception):
+    """No judgement was possible: a timeout, an outage, a login refused. `retry_after` in seconds, where the peer said."""
+
+    def __init__(self, cause: str, retry_after: float | None = None) -> None:
+        super().__init__(cause)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """Bytes that somebody published next to a subject. `origin` says where, for people; `parts` are named by the format."""
+
+    origin: str
+    parts: Mapping[str, bytes]
+
+
+Evidence = Untrusted | Rejected | Unavailable
+"""One thing found: evidence to check, something that cannot be evidence and why, or a place that could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What evidence must state: this subject, and this predicate type. None: a plain signature, never an attestation."""
+
+    subject: Subject
+    predicate_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A pointer into a registry, as some manifest wrote it: nothing but the digest is binding. `size` in bytes."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest's or index's bytes, hashed by us, and the media type it was served as, which the body confirms."""
+
+    digest: Digest
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a reference means now: a digest, and for an index the digests of its children (else none)."""
+
+    digest: Digest
+    children: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A login for one registry. Compared by value, because what one credential fetched another does not inherit.
+
+    `identity_token`: the password is an OAuth2 refresh token and goes to the token endpoint only.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    identity_token: bool = False
+
+
+Access = tuple[Credential, ...]
+"""Logins to try in this order, best match first; empty for anonymous access. Part of every cache key."""
+
+
+class Keychain(Protocol):
+    """Whose credentials open a repository: a Pod's, or a user's."""
+
+    def known(self, repository: Repository) -> Access | None:
+        """What `access` would return, if that needs no waiting; else None. For the warm path."""
+        ...
+
+    async def access(self, repository: Repository) -> Access:
+        """The logins for `repository`. Raises `Unavailable` if they cannot be read."""
+        ...
+
+
+class Registry(Protocol):
+    """What formats may ask of a registry, under one keychain.
+
+    Bounded in bytes, count and seconds. What is asked for by digest is hashed before it is returned. Absence (404) is None or
+    an empty sequence; whatever prevents an answer is `Unavailable`; bytes that break a rule are `Rejected`.
+    """
+
+    async def resolve(self, image: ImageReference) -> Resolved:
+        """The digest of `image`, from its bytes. Raises `Rejected` if there is no such image, or it is ambiguous."""
+        ...
+
+    async def manifest(self, repository: Repository, reference: str) -> Manifest | None:
+        """The manifest or index that a tag or digest names."""
+        ...
+
+    async def blob(self, repository: Repository, blob: Descriptor, limit: int) -> bytes | None:
+        """A blob's bytes, at most `limit`; digest and size are those of the descriptor."""
+        ...
+
+    async def referrers(self, subject: Subject) -> Sequence[Descriptor] | None:
+        """The referrers API's list for `subject`, all pages; None where the registry has no such API.
+
+        Descriptors carry no artifact type: lists are known to hold wrong ones, so read it from the manifest.
+        """
+        ...
+
+
+class Signer(Protocol):
+    """A demand of a policy: one format and its trust anchors. Frozen and hashable, without its name in the policy."""
+
+    def scope(self, claim: Claim) -> Hashable:
+        """The parts of `claim` that a judgement rests on, always with the digest: equal scopes, equal findings."""
+        ...
+
+    def sources(self, claim: Claim) -> tuple[Repository, ...]:
+        """The repositories that evidence is read from; what opens them is part of the cache key."""
+        ...
+
+    def collect(self, claim: Claim, registry: Registry) -> AsyncIterator[Evidence]:
+        """Fetches what may be evidence, cheapest first, and judges nothing. Ends early when the caller stops reading."""
+        ...
+
+    def check(self, evidence: Untrusted, claim: Claim, now: datetime) -> Proof:
+        """Judges one piece of evidence and touches nothing. Raises `Rejected` or `parsing.Invalid`."""
+        ...
+
+    def wanted(self) -> str:
+        """Whose signature is wanted, in words that follow "signed by", for messages and fixes."""
+        ...
+
+
+KeyRef = NewType("KeyRef", str)
+"""Key material as a policy names it: a PEM, or a reference such as `secret://ns/name#key`. See `policy.keyref`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Key material that could not be had, and why. Its signer is undecided."""
+
+    reason: str
+
+
+Materials = Mapping[KeyRef, bytes | Unresolved]
+"""What each key reference of a policy stands for."""
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[S]):
+    """One row of the table of formats: `signers[].<name>` in a policy, read as `spec`, becomes a signer.
+
+    `keys` lists the key references in `spec` with their paths below it (`.keys[1]`). `build` gets all of them resolved; it
+    raises `parsing.Invalid`, each complaint beginning with such a path.
+    """
+
+    name: str
+    spec: type[S]
+    keys: Callable[[S], Iterable[tuple[str, KeyRef]]]
+    build: Callable[[S, Mapping[KeyRef, bytes]], Signer]

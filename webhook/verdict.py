@@ -1,0 +1,154 @@
+"""What was found, what follows from it, and what is said: three vocabularies, one per level, never mixed.
+
+    one name in `require`      Finding = Satisfied | Unsatisfied | Unknown
+    one image, one policy      Outcome = Allowed | Denied | Undecided
+    one question               Answer
+
+Every `match` over them ends in `assert_never`, so that a new ending cannot be forgotten.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from webhook.image import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a successful check makes, and nothing else does.
+
+    `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI). `origin` is where the evidence
+    was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
+    """
+
+    format: str
+    identity: str
+    origin: str
+    signed_at: datetime | None = None
+    statement: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Satisfied:
+    """Somebody that the name stands for has signed. `causes`: what could not be read and might have shown more."""
+
+    proofs: frozenset[Proof]
+    causes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.proofs:
+            raise ValueError("nothing proven is not satisfied")
+
+
+@dataclass(frozen=True, slots=True)
+class Unsatisfied:
+    """All evidence was read, and none of it satisfies."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Some evidence could not be read, and what was read does not satisfy."""
+
+    causes: tuple[str, ...]
+
+
+Finding = Satisfied | Unsatisfied | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The image meets the policy, by these proofs."""
+
+    subject: Subject
+    proofs: frozenset[Proof]
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The evidence was read and does not satisfy. `final`: by `deny`, which nothing lifts. `fix`: what to do, for people."""
+
+    reasons: tuple[str, ...]
+    final: bool = False
+    subject: Subject | None = None
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The evidence could not be read. Never an admission by itself, and never remembered."""
+
+    causes: tuple[str, ...]
+    subject: Subject | None = None
+
+
+Outcome = Allowed | Denied | Undecided
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKey:
+    """Which policy. `namespace` is None for a ClusterTrustPolicy."""
+
+    namespace: str | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace or 'cluster'}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFinding:
+    """One name of `require` and what was found, for people and for `-o json`."""
+
+    name: str
+    finding: Finding
+
+
+Mode = Literal["enforce", "warn", "audit"]
+"""What a policy's denial does: refuse, warn, or only leave a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One image under one policy, with all that enforcing and explaining it need.
+
+    `places` are the paths that name the image (`spec.containers[0].image`). `policy` is None where the text is no reference,
+    so that no policy, and no mode, applies: it is enforced.
+    """
+
+    places: tuple[str, ...]
+    image: str
+    policy: PolicyKey | None
+    outcome: Outcome
+    mode: Mode = "enforce"
+    message: str | None = None
+    findings: tuple[NamedFinding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """No policy speaks about the image. A type of its own, so that it can never be mistaken for `Allowed`."""
+
+    places: tuple[str, ...]
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A template's image that is empty: no image yet. The Pods made from it are judged, and there it is denied."""
+
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a question gets back. `code` is the HTTP status in the AdmissionReview: 200, 403, 500 or 503."""
+
+    allowed: bool
+    code: int
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
