@@ -1,0 +1,147 @@
+"""A registry in memory that can be pushed to, signed into, lied with and broken: the port `trust.Registry`, no HTTP.
+
+`tests.fake.http_registry` serves the same contents over HTTP. Repositories are known by their path alone; the host does not
+matter here.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from webhook.image import Digest, ImageReference, Repository, Subject, digest_of
+from webhook.trust import Descriptor, Manifest, Rejected, Resolved
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+EMPTY_CONFIG = {"mediaType": "application/vnd.oci.empty.v1+json", "size": 2, "digest": digest_of(b"{}")}
+
+
+def to_json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+class FakeRegistry:
+    """What it holds is public: tests read and change it. `asked` counts calls of the port by method."""
+
+    def __init__(self, *, referrers_api: bool = True) -> None:
+        self.referrers_api = referrers_api
+        self.manifests: dict[tuple[str, Digest], Manifest] = {}
+        self.tags: dict[tuple[str, str], Digest] = {}
+        self.blobs: dict[Digest, bytes] = {digest_of(b"{}"): b"{}"}
+        self.asked: Counter[str] = Counter()
+        self.failures: dict[str, Callable[[], Exception]] = {}
+
+    # ── pushing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def push_blob(self, content: bytes) -> Digest:
+        digest = digest_of(content)
+        self.blobs[digest] = content
+        return digest
+
+    def push_manifest(
+        self, path: str, document: Mapping[str, object] | bytes, media_type: str = OCI_MANIFEST, tag: str | None = None
+    ) -> Digest:
+        body = document if isinstance(document, bytes) else to_json(document)
+        digest = digest_of(body)
+        self.manifests[path, digest] = Manifest(digest, media_type, body)
+        if tag is not None:
+            self.tags[path, tag] = digest
+        return digest
+
+    def push_image(self, path: str, tag: str, content: bytes = b"layer") -> Digest:
+        """A small image; other `content`, other digest."""
+        config = to_json({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}})
+        layer = {
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "size": len(content),
+            "digest": self.push_blob(content),
+        }
+        document = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "size": len(config),
+                "digest": self.push_blob(config),
+            },
+            "layers": [layer],
+        }
+        return self.push_manifest(path, document, tag=tag)
+
+    def push_index(self, path: str, tag: str, children: Sequence[Digest]) -> Digest:
+        """An index over images that were pushed to the same path."""
+        entries = [
+            {
+                "mediaType": OCI_MANIFEST,
+                "digest": child,
+                "size": len(self.manifests[path, child].body),
+                "platform": {"architecture": f"arch{i}", "os": "linux"},
+            }
+            for i, child in enumerate(children)
+        ]
+        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        return self.push_manifest(path, document, OCI_INDEX, tag)
+
+    def load(self, path: str, folder: Path) -> None:
+        """Takes over what a real signer left in a real registry (tests/captures)."""
+        for file in folder.glob("blob-*"):
+            self.push_blob(file.read_bytes())
+        for file in folder.glob("manifest-*.json"):
+            body = file.read_bytes()
+            document = json.loads(body)
+            self.push_manifest(
+                path, body, document.get("mediaType", OCI_INDEX if "manifests" in document else OCI_MANIFEST)
+            )
+        for tag, digest in json.loads((folder / "tags.json").read_text()).items():
+            self.tags[path, tag] = Digest(digest)
+
+    # ── breaking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def fail(self, what: str, error: Callable[[], Exception]) -> None:
+        """From now on `what` raises `error()`: a method's name, or a method and its argument (`manifest sha256-….sig`)."""
+        self.failures[what] = error
+
+    def lie(self, path: str, reference: str, body: bytes, media_type: str = OCI_MANIFEST) -> None:
+        """Answers a tag or digest with other bytes, under the digest that was asked for."""
+        digest = self.tags.get((path, reference), Digest(reference))
+        self.manifests[path, digest] = Manifest(digest, media_type, body)
+
+    def _asked(self, method: str, argument: str) -> None:
+        self.asked[method] += 1
+        for what in (method, f"{method} {argument}"):
+            if what in self.failures:
+                raise self.failures[what]()
+
+    # ── the port ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def resolve(self, image: ImageReference) -> Resolved:
+        self._asked("resolve", str(image))
+        found = self._manifest(image.repository, image.digest or image.tag or "")
+        if found is None:
+            raise Rejected("there is no such image")
+        document = json.loads(found.body)
+        return Resolved(found.digest, tuple(Digest(child["digest"]) for child in document.get("manifests", [])))
+
+    async def manifest(self, repository: Repository, reference: str) -> Manifest | None:
+        self._asked("manifest", reference)
+        return self._manifest(repository, reference)
+
+    def _manifest(self, repository: Repository, reference: str) -> Manifest | None:
+        digest = self.tags.get((repository.path, reference), Digest(reference))
+        return self.manifests.get((repository.path, digest))
+
+    async def blob(self, repository: Repository, blob: Descriptor, limit: int) -> bytes | None:
+        self._asked("blob", blob.digest)
+        content = self.blobs.get(blob.digest)
+        if content is not None and (len(content) > limit or len(content) != blob.size):
+            raise Rejected(f"{blob.digest} has {len(content)} bytes")
+        return content
+
+    async def referrers(self, subject: Subject) -> Sequence[Descriptor] | None:
+        self._asked("referrers", subject.digest)
+        if not self.referrers_api:
+            return None
+        found = []
+        for (path, digest), manifest in self.manifests.items():
+            about = json.loads(manifest.body).get("subject") or {}
+            if path == subject.repository.path and about.get("digest") == subject.digest:
+                found.append(Descriptor(digest, manifest.media_type, len(manifest.body)))
+        return found
