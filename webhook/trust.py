@@ -4,7 +4,7 @@ Declared on the ground floor so that a signature format needs no HTTP library: `
 formats implement `Signer`, and neither knows the other.
 """
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, NewType, Protocol, TypeVar
@@ -140,7 +140,7 @@ class Signer(Protocol):
         """The repositories that evidence is read from; what opens them is part of the cache key."""
         ...
 
-    def collect(self, claim: Claim, registry: Registry) -> AsyncIterator[Evidence]:
+    def collect(self, claim: Claim, registry: Registry) -> AsyncGenerator[Evidence, None]:
         """Fetches what may be evidence, cheapest first, and judges nothing. Ends early when the caller stops reading."""
         ...
 
