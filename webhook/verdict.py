@@ -61,10 +61,15 @@ Finding = Satisfied | Unsatisfied | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The image meets the policy, by these proofs."""
+    """The image meets the policy, by these proofs. `by_tag`: no digest was written, so the tag may move before the pull."""
 
     subject: Subject
     proofs: frozenset[Proof]
+    by_tag: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.proofs:
+            raise ValueError("nothing proven is not allowed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,158 @@
+"""Rulings → words and JSON, for the person who was denied and for machines.
+
+Decides nothing. Every line begins with the place and the image, then the cause, then the fix. What came from a registry or a
+signature was escaped and cut where it entered the text (`parsing.quote`); nothing here repeats raw bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, assert_never
+
+from webhook import limits
+from webhook.image import Digest
+from webhook.judge.evaluate import Judgement
+from webhook.parsing import quote
+from webhook.verdict import (
+    Allowed,
+    Deferred,
+    Denied,
+    Finding,
+    NamedFinding,
+    Ruling,
+    Satisfied,
+    Uncovered,
+    Undecided,
+    Unknown,
+    Unsatisfied,
+)
+
+Verdict = Literal["allowed", "denied", "undecided"]
+
+
+def sentence(ruling: Ruling) -> str:
+    """One line for people about a ruling that is not `Allowed`: where, which image, which policy, cause, fix."""
+    outcome = ruling.outcome
+    match outcome:
+        case Allowed():
+            text = f"signed by {identities(ruling)}"
+        case Denied():
+            text = "; ".join(outcome.reasons) + (f". Fix: {outcome.fix}" if outcome.fix else "")
+        case Undecided():
+            text = f"could not verify: {'; '.join(outcome.causes)}. A retry may help"
+        case _:
+            assert_never(outcome)
+    policy = f"policy {ruling.policy}: " if ruling.policy else ""
+    message = f". {quote(ruling.message, limits.MAX_TEXT)}" if ruling.message else ""
+    return f"{about(ruling)}: {policy}{text}{message}"
+
+
+def about(judgement: Judgement) -> str:
+    """The places, the image and the digest it means, as every line begins."""
+    places = ", ".join(judgement.places[:3]) + (" …" if len(judgement.places) > 3 else "")
+    if isinstance(judgement, Deferred):
+        return places
+    digest = digest_of(judgement)
+    # A digest that was written already stands in the name.
+    meant = f" ({digest[:19]}…)" if digest and "@" not in judgement.image else ""
+    return f"{places} {quote(judgement.image, limits.MAX_REFERENCE)}{meant}".strip()
+
+
+def digest_of(judgement: Judgement) -> Digest | None:
+    """The digest that was judged, if it came to be known."""
+    if not isinstance(judgement, Ruling) or judgement.outcome.subject is None:
+        return None
+    return judgement.outcome.subject.digest
+
+
+def identities(ruling: Ruling) -> str:
+    """Who is proven to have signed, in a stable order; empty if nobody."""
+    proofs = ruling.outcome.proofs if isinstance(ruling.outcome, Allowed) else ()
+    return ", ".join(sorted({proof.identity for proof in proofs}))
+
+
+def uncovered(judgement: Uncovered) -> str:
+    """The warning for an image nobody spoke about."""
+    return f"{about(judgement)}: no trust policy covers this image; it was not verified"
+
+
+def denial(lines: Sequence[str]) -> str:
+    """All lines of one denial, bounded in number."""
+    shown = list(lines[: limits.MAX_DENIAL_LINES])
+    if len(lines) > len(shown):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    return "\n".join(shown)
+
+
+def warning(text: str) -> str:
+    """`text` as an admission warning: one line, cut to what the API server shows."""
+    line = text.replace("\n", "; ")
+    return line if len(line) <= limits.MAX_WARNING else f"{line[: limits.MAX_WARNING - 1]}…"
+
+
+def as_json(judgements: Iterable[Judgement], verdicts: dict[str, Verdict]) -> list[dict[str, object]]:
+    """One object per image, as `kubectl trust verify -o json` prints them; `verdicts` by image."""
+    objects: dict[str, dict[str, object]] = {}
+    for judgement in judgements:
+        if isinstance(judgement, Deferred):
+            continue
+        entry = objects.setdefault(judgement.image, _entry(judgement, verdicts))
+        entry["digest"] = entry["digest"] or digest_of(judgement)
+        policies, reasons = entry["policies"], entry["reasons"]
+        if isinstance(policies, list) and isinstance(reasons, list):
+            _describe(judgement, policies, reasons)
+    return list(objects.values())
+
+
+def _entry(judgement: Ruling | Uncovered, verdicts: dict[str, Verdict]) -> dict[str, object]:
+    return {
+        "image": judgement.image,
+        "digest": digest_of(judgement),
+        "verdict": verdicts[judgement.image],
+        "policies": [],
+        "reasons": [],
+    }
+
+
+def _describe(judgement: Ruling | Uncovered, policies: list[object], reasons: list[object]) -> None:
+    if isinstance(judgement, Uncovered):
+        reasons.append(uncovered(judgement))
+        return
+    if judgement.policy is not None:
+        policies.append(
+            {
+                "name": str(judgement.policy),
+                "satisfied": _satisfied(judgement.outcome),
+                "signers": [_signer(named) for named in judgement.findings],
+            }
+        )
+    if not isinstance(judgement.outcome, Allowed):
+        mode = "" if judgement.mode == "enforce" else f" [{judgement.mode} only]"
+        reasons.append(f"{sentence(judgement)}{mode}")
+
+
+def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
+    match outcome:
+        case Allowed():
+            return True
+        case Denied():
+            return False
+        case Undecided():
+            return None
+        case _:
+            assert_never(outcome)
+
+
+def _signer(named: NamedFinding) -> dict[str, object]:
+    satisfied, identity, reason = _finding(named.finding)
+    return {"name": named.name, "satisfied": satisfied, "identity": identity, "reason": reason}
+
+
+def _finding(finding: Finding) -> tuple[bool | None, str | None, str | None]:
+    match finding:
+        case Satisfied():
+            return True, ", ".join(sorted({proof.identity for proof in finding.proofs})), None
+        case Unsatisfied():
+            return False, None, "; ".join(finding.reasons)
+        case Unknown():
+            return None, None, "; ".join(finding.causes)
+        case _:
+            assert_never(finding)

@@ -1,0 +1,230 @@
+"""Kubernetes objects → the question they ask: which images, at which places, run by whom.
+
+Only what is judged is decoded. Kinds differ in nothing but where the Pod's specification lies, hence one table. Owner
+references, annotations and deletion timestamps are not read at all: nothing in the object under review grants trust.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from webhook import limits
+from webhook.parsing import Invalid, quote
+from webhook.policy.policy import ContainerKind, Workload
+
+
+class LocalObject(Struct, gc=False):
+    """A name in the same namespace."""
+
+    name: str = ""
+
+
+class Container(Struct, gc=False):
+    """The one field of a container that is judged."""
+
+    image: str | None = None
+
+
+class ImageSource(Struct, gc=False):
+    """`volumes[].image`."""
+
+    reference: str | None = None
+
+
+class Volume(Struct, gc=False):
+    """A volume; only image volumes are judged."""
+
+    image: ImageSource | None = None
+
+
+class PodSpec(Struct, rename="camel", gc=False):
+    """What of a Pod's specification decides which images run, and which policies speak about them."""
+
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    volumes: list[Volume] | None = None
+    service_account_name: str | None = None
+    service_account: str | None = None
+    image_pull_secrets: list[LocalObject] | None = None
+
+
+class Metadata(Struct, gc=False):
+    """The labels that policies select by."""
+
+    labels: dict[str, str] | None = None
+
+
+class Pod(Struct, gc=False):
+    """A Pod, and every template of one."""
+
+    metadata: Metadata | None = None
+    spec: PodSpec | None = None
+
+
+class TemplateSpec(Struct, gc=False):
+    """The specification of a controller or Job."""
+
+    template: Pod | None = None
+
+
+class Controller(Struct, gc=False):
+    """Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job."""
+
+    spec: TemplateSpec | None = None
+
+
+class CronJobSpec(Struct, rename="camel", gc=False):
+    """The specification of a CronJob."""
+
+    job_template: Controller | None = None
+
+
+class CronJob(Struct, gc=False):
+    """A CronJob: a template of a controller's template."""
+
+    spec: CronJobSpec | None = None
+
+
+D = TypeVar("D", bound=Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of `KINDS`: `read` finds the Pod in an object's JSON, `path` is where its specification lies."""
+
+    read: Callable[[bytes | msgspec.Raw], Pod | None]
+    path: str
+    template: bool = True
+
+
+def _kind(document: type[D], find: Callable[[D], Pod | None], path: str, *, template: bool = True) -> Kind:
+    decode = msgspec.json.Decoder(document).decode
+    return Kind(lambda untrusted: find(decode(untrusted)), path, template)
+
+
+def _template_of(document: Controller) -> Pod | None:
+    return document.spec.template if document.spec else None
+
+
+def _template_of_cron_job(document: CronJob) -> Pod | None:
+    return _template_of(document.spec.job_template) if document.spec and document.spec.job_template else None
+
+
+_POD: Final = _kind(Pod, lambda pod: pod, "spec", template=False)
+_CONTROLLER: Final = _kind(Controller, _template_of, "spec.template.spec")
+_CRON_JOB: Final = _kind(CronJob, _template_of_cron_job, "spec.jobTemplate.spec.template.spec")
+_POD_TEMPLATE: Final = _kind(TemplateSpec, lambda document: document.template, "template.spec")
+
+KINDS: Final[Mapping[tuple[str, str], Kind]] = {
+    ("", "Pod"): _POD,
+    ("", "PodTemplate"): _POD_TEMPLATE,
+    ("", "ReplicationController"): _CONTROLLER,
+    ("apps", "DaemonSet"): _CONTROLLER,
+    ("apps", "Deployment"): _CONTROLLER,
+    ("apps", "ReplicaSet"): _CONTROLLER,
+    ("apps", "StatefulSet"): _CONTROLLER,
+    ("batch", "CronJob"): _CRON_JOB,
+    ("batch", "Job"): _CONTROLLER,
+    # Served by API servers before 1.16; a recorded review may still hold them.
+    ("extensions", "DaemonSet"): _CONTROLLER,
+    ("extensions", "Deployment"): _CONTROLLER,
+    ("extensions", "ReplicaSet"): _CONTROLLER,
+}
+"""API group and kind, whatever the version: in all of them the images stand in the same place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An image as the object writes it, and where. The text may be empty: a template may leave it to something later."""
+
+    where: str
+    image: str
+    kind: ContainerKind
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """May these images run for this workload? `template`: Pods will be made from it, and each of them asked about again."""
+
+    who: Workload
+    pull_secrets: tuple[str, ...]
+    images: tuple[Placed, ...]
+    template: bool = False
+    dry_run: bool = False
+
+    def repeats(self, old: "Question") -> bool:
+        """Whether every image stood in `old` in the same kind of container, and nothing that selects policies changed.
+
+        Such an update brings nothing new to judge, and old Pods can be finalised under policies that came later.
+        """
+        stood = {(placed.kind, placed.image) for placed in old.images}
+        return self.who == old.who and all((placed.kind, placed.image) in stood for placed in self.images)
+
+
+def read_question(
+    group: str, kind: str, untrusted: bytes | msgspec.Raw, namespace: str, *, dry_run: bool = False
+) -> Question | None:
+    """The question that an object asks; None if it runs no image.
+
+    Raises `Invalid` if the object is malformed, or is of an unknown kind and yet contains a Pod's specification: what would
+    run and is not judged is refused.
+    """
+    row = KINDS.get((group, kind))
+    if row is None:
+        _refuse_hidden_pod(group, kind, untrusted)
+        return None
+    try:
+        pod = row.read(untrusted)
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise Invalid(f"{quote(kind)}: {quote(e)}") from e
+    if pod is None or pod.spec is None:
+        raise Invalid(f"{row.path}: missing, so there is nothing to judge")
+    images = tuple(_images(pod.spec, row.path))
+    if not pod.spec.containers:
+        raise Invalid(f"{row.path}.containers: empty, so there is nothing to judge")
+    if len(images) > limits.MAX_IMAGES:
+        raise Invalid(f"{row.path}: {len(images)} images, more than {limits.MAX_IMAGES}")
+    account = pod.spec.service_account_name or pod.spec.service_account or "default"
+    labels = (pod.metadata.labels if pod.metadata else None) or {}
+    secrets = tuple(secret.name for secret in pod.spec.image_pull_secrets or () if secret.name)
+    return Question(Workload(namespace, account, labels), secrets, images, row.template, dry_run)
+
+
+def _images(spec: PodSpec, path: str) -> Iterator[Placed]:
+    for i, container in enumerate(spec.containers or ()):
+        yield Placed(f"{path}.containers[{i}].image", container.image or "", "main")
+    for i, container in enumerate(spec.init_containers or ()):
+        yield Placed(f"{path}.initContainers[{i}].image", container.image or "", "init")
+    for i, container in enumerate(spec.ephemeral_containers or ()):
+        yield Placed(f"{path}.ephemeralContainers[{i}].image", container.image or "", "ephemeral")
+    for i, volume in enumerate(spec.volumes or ()):
+        if volume.image is not None:
+            yield Placed(f"{path}.volumes[{i}].image.reference", volume.image.reference or "", "volume")
+
+
+_CARRIERS: Final = ("containers", "initContainers", "ephemeralContainers")
+
+
+def _refuse_hidden_pod(group: str, kind: str, untrusted: bytes | msgspec.Raw) -> None:
+    """Raises `Invalid` if an object of a kind we do not know holds containers: it was sent to us to be judged."""
+    try:
+        level: list[object] = [msgspec.json.decode(untrusted)]
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise Invalid(f"{quote(kind)}: {quote(e)}") from e
+    while level:
+        node = level.pop()
+        if isinstance(node, list):
+            level.extend(node)
+        elif isinstance(node, dict):
+            if any(_is_list_of_containers(node.get(carrier)) for carrier in _CARRIERS):
+                name = f"{kind}.{group}" if group else kind
+                raise Invalid(f"{quote(name)} holds containers, and is no kind whose images are judged")
+            level.extend(node.values())
+
+
+def _is_list_of_containers(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) and "image" in item for item in value)
