@@ -1,0 +1,1 @@
+"""The face towards the API server: AdmissionReviews in, AdmissionReviews out, over TLS."""

@@ -1,0 +1,183 @@
+"""AdmissionReview → what is asked, and an answer → AdmissionReview.
+
+Pure, and the first thing that untrusted bytes meet. Two kinds of fault are kept apart: a body that is no AdmissionReview has
+no uid to answer to and becomes an HTTP error; an object inside it that cannot be judged is a denial like any other.
+Source: Kubernetes, "Dynamic Admission Control", `admission.k8s.io/v1`.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from webhook.judge.workload import Question, read_question
+from webhook.parsing import Invalid, quote
+from webhook.verdict import Answer
+
+API_VERSION: Final = "admission.k8s.io/v1"
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+class GroupVersionKind(Struct, gc=False):
+    """`request.kind`."""
+
+    kind: str
+    group: str = ""
+    version: str = ""
+
+
+class Request(Struct, rename="camel", gc=False):
+    """`request`, less everything that decides nothing here."""
+
+    uid: str
+    kind: GroupVersionKind
+    operation: Operation
+    namespace: str = ""
+    name: str = ""
+    sub_resource: str = ""
+    dry_run: bool | None = None
+    object: msgspec.Raw = msgspec.Raw()
+    old_object: msgspec.Raw = msgspec.Raw()
+
+
+class AdmissionReview(Struct, rename="camel", gc=False):
+    """The envelope."""
+
+    api_version: str = ""
+    kind: str = ""
+    request: Request | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """The object cannot be judged, so it is denied; `reason` begins with the path."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """Nothing that runs an image is created or changed: admitted, for this reason."""
+
+    reason: Literal["deletion", "no image", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One request of the API server: whom to answer, what it is about, and what is asked."""
+
+    uid: str
+    operation: Operation
+    namespace: str
+    kind: str
+    name: str
+    dry_run: bool
+    asked: Question | Malformed | Unjudged
+
+
+_decode = msgspec.json.Decoder(AdmissionReview).decode
+
+
+def read_request(body: bytes) -> Request:
+    """The request in an AdmissionReview. Raises `Invalid` if `body` is none, or is of another version than v1."""
+    try:
+        review = _decode(body)
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise Invalid(f"AdmissionReview: {quote(e)}") from e
+    if review.kind != "AdmissionReview" or review.api_version != API_VERSION:
+        raise Invalid(f"AdmissionReview: expected {API_VERSION}, got {quote(review.api_version)} {quote(review.kind)}")
+    if review.request is None or not review.request.uid:
+        raise Invalid("AdmissionReview.request: missing")
+    return review.request
+
+
+def parse_review(body: bytes) -> Review:
+    """What an AdmissionReview asks. Raises `Invalid` if `body` is no AdmissionReview of v1."""
+    request = read_request(body)
+    asked: Question | Malformed | Unjudged
+    try:
+        asked = _asked(request)
+    except Invalid as e:
+        asked = Malformed(str(e))
+    return Review(
+        uid=request.uid,
+        operation=request.operation,
+        namespace=request.namespace,
+        kind=request.kind.kind,
+        name=request.name,
+        dry_run=bool(request.dry_run),
+        asked=asked,
+    )
+
+
+def is_absent(document: msgspec.Raw) -> bool:
+    """Whether an object of a request is missing or `null`."""
+    return bytes(document).strip() in {b"", b"null"}
+
+
+def _asked(request: Request) -> Question | Unjudged:
+    if request.operation == "DELETE":
+        return Unjudged("deletion")
+    if is_absent(request.object):
+        raise Invalid("object: missing, so there is nothing to judge")
+    question = _question(request, request.object)
+    if question is None:
+        return Unjudged("no image")
+    if not request.namespace:
+        raise Invalid("namespace: missing, so no policy can be chosen")
+    # The one use of the old object (attack W-07): to see that nothing new is asked. An old object that cannot be read
+    # proves nothing.
+    if request.operation == "UPDATE" and not is_absent(request.old_object):
+        old = _question_or_none(request, request.old_object)
+        if old is not None and question.repeats(old):
+            return Unjudged("unchanged")
+    return question
+
+
+def _question(request: Request, untrusted: msgspec.Raw) -> Question | None:
+    kind = request.kind
+    return read_question(kind.group, kind.kind, untrusted, request.namespace, dry_run=bool(request.dry_run))
+
+
+def _question_or_none(request: Request, untrusted: msgspec.Raw) -> Question | None:
+    try:
+        return _question(request, untrusted)
+    except Invalid:
+        return None
+
+
+class _Status(Struct, gc=False):
+    code: int
+    message: str
+    reason: str
+    status: str = "Failure"
+
+
+class _Response(Struct, rename="camel", omit_defaults=True, gc=False):
+    uid: str
+    allowed: bool
+    status: _Status | None = None
+    warnings: tuple[str, ...] = ()
+    audit_annotations: dict[str, str] = {}
+
+
+class _Rendered(Struct, rename="camel", gc=False):
+    response: _Response
+    api_version: str = API_VERSION
+    kind: str = "AdmissionReview"
+
+
+_REASONS: Final = {403: "Forbidden", 422: "Invalid", 500: "InternalError", 503: "ServiceUnavailable"}
+_encode = msgspec.json.Encoder().encode
+
+
+def render(uid: str, answer: Answer) -> bytes:
+    """The AdmissionReview that carries `answer`; equal answers give equal bytes.
+
+    Source: metav1.Status, "reason" (CamelCase words that go with HTTP codes).
+    """
+    status = None
+    if not answer.allowed:
+        status = _Status(code=answer.code, message=answer.message, reason=_REASONS.get(answer.code, "Forbidden"))
+    return _encode(_Rendered(_Response(uid, answer.allowed, status, answer.warnings, dict(answer.annotations))))

@@ -1,0 +1,153 @@
+"""The webhook's HTTP application.
+
+Our own and not kopf's, which refuses bodies over 1 MiB, fixes the timeout and costs many times the processor time
+(docs/adr/0002). Whatever happens to a review that has a uid, its answer is a well-formed AdmissionReview: an HTTP error would
+leave the decision to `failurePolicy`, which somebody may have set to Ignore.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+
+from webhook import limits
+from webhook.admission.lint import Lint
+from webhook.admission.review import Malformed, Review, Unjudged, parse_review, read_request, render
+from webhook.judge.workload import Question
+from webhook.observe.log import ReviewLine, ReviewLog
+from webhook.observe.metrics import Decision, Metrics
+from webhook.parsing import Invalid
+from webhook.verdict import Answer
+
+_log = logging.getLogger(__name__)
+
+Decide = Callable[[Question, float], Awaitable[Answer]]
+"""A question and a deadline on the event loop's clock → the answer."""
+
+_DURATION: Final = re.compile(
+    r"(?:(?P<minutes>[0-9]{1,2})m)?(?:(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,9})?)s)?|(?P<ms>[0-9]{1,5})ms"
+)
+_DECISIONS: Final[dict[int, Decision]] = {403: "denied", 422: "denied", 503: "undecided"}
+_ADMITTED: Final = Answer(True, 200)
+
+
+def parse_timeout(text: str | None) -> float:
+    """Seconds in `?timeout=`, as Go writes durations (`10s`, `1m0s`, `500ms`); the default where it is none."""
+    match = _DURATION.fullmatch(text or "")
+    if match is None or not text:
+        return limits.DEFAULT_TIMEOUT
+    minutes, seconds, milliseconds = match["minutes"] or 0, match["seconds"] or 0, match["ms"] or 0
+    total = int(minutes) * 60 + float(seconds) + int(milliseconds) / 1000
+    return min(total, limits.MAX_TIMEOUT)
+
+
+def deadline_after(timeout: float) -> float:
+    """Seconds from now at which a review must be answered, given the API server's own timeout in seconds."""
+    return max(timeout - limits.ANSWER_MARGIN, timeout / 2)
+
+
+class Admission:
+    """The handlers of the webhook port. `waiting` reviews are bounded: beyond that, an answer at once."""
+
+    def __init__(self, decide: Decide, lint: Lint, metrics: Metrics, log: ReviewLog) -> None:
+        self._decide = decide
+        self._lint = lint
+        self._metrics = metrics
+        self._log = log
+        self._waiting = 0
+
+    async def validate(self, request: web.Request) -> web.Response:
+        """POST /validate: whether these images may run."""
+        started = time.perf_counter()
+        deadline = asyncio.get_running_loop().time() + deadline_after(parse_timeout(request.query.get("timeout")))
+        try:
+            review = parse_review(await _body(request))
+        except Invalid as e:
+            return web.Response(status=400, text=f"{e}\n")
+        answer = await self._answer(review, deadline)
+        self._record(review, answer, time.perf_counter() - started)
+        return web.Response(body=render(review.uid, answer), content_type="application/json")
+
+    async def _answer(self, review: Review, deadline: float) -> Answer:
+        asked = review.asked
+        if isinstance(asked, Unjudged):
+            return _ADMITTED
+        if isinstance(asked, Malformed):
+            return Answer(False, 403, asked.reason)
+        if self._waiting >= limits.MAX_WAITING_REVIEWS:
+            return Answer(
+                False, 503, f"could not verify: {self._waiting} reviews are waiting already. A retry may help"
+            )
+        self._waiting += 1
+        try:
+            return await self._decide(asked, deadline)
+        except Exception:  # noqa: BLE001 - a review that has a uid gets an answer, and this one admits nothing
+            number = secrets.token_hex(4)
+            _log.exception("unforeseen error %s in review %s", number, review.uid)
+            return Answer(False, 500, f"an internal error, id {number} in the webhook's log; nothing was admitted")
+        finally:
+            self._waiting -= 1
+
+    def _record(self, review: Review, answer: Answer, seconds: float) -> None:
+        """One line and one count. A dry run is no event: it is logged as one and not counted."""
+        decision: Decision = "allowed" if answer.allowed else _DECISIONS.get(answer.code, "error")
+        if not review.dry_run:
+            self._metrics.answered(review.operation, decision, seconds)
+        annotations = answer.annotations
+        unjudged = review.asked.reason if isinstance(review.asked, Unjudged) else ""
+        self._log.add(
+            ReviewLine(
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                event="review",
+                uid=review.uid,
+                operation=review.operation,
+                namespace=review.namespace,
+                kind=review.kind,
+                name=review.name,
+                decision=decision,
+                ms=round(seconds * 1000, 3),
+                dry_run=review.dry_run,
+                policy=annotations.get("policy", ""),
+                digest=annotations.get("digest", ""),
+                signer=annotations.get("signer", ""),
+                reason=answer.message or annotations.get("not-enforced", unjudged),
+            )
+        )
+
+    async def validate_policies(self, request: web.Request) -> web.Response:
+        """POST /validate-policies: whether this policy may be written, and what is dangerous about it."""
+        try:
+            asked = read_request(await _body(request))
+        except Invalid as e:
+            return web.Response(status=400, text=f"{e}\n")
+        return web.Response(body=render(asked.uid, self._lint.answer(asked)), content_type="application/json")
+
+
+async def _body(request: web.Request) -> bytes:
+    """The whole body. Raises the HTTP error to answer with: 400, 408, 413 or 415, and `Invalid` for none at all."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        # A few bytes could unpack to any number; the API server never compresses what it sends us.
+        raise web.HTTPUnsupportedMediaType(text="compressed bodies are not accepted\n")
+    if request.content_type != "application/json":
+        raise web.HTTPBadRequest(text="the Content-Type must be application/json\n")
+    if (request.content_length or 0) > limits.MAX_REVIEW:
+        raise web.HTTPRequestEntityTooLarge(limits.MAX_REVIEW, request.content_length or 0)
+    try:
+        async with asyncio.timeout(limits.MAX_REQUEST_SECONDS):
+            return await request.read()
+    except TimeoutError as e:
+        raise web.HTTPRequestTimeout(text=f"the body took longer than {limits.MAX_REQUEST_SECONDS:.0f} s\n") from e
+
+
+def build_app(admission: Admission) -> web.Application:
+    """The application on the webhook port."""
+    app = web.Application(client_max_size=limits.MAX_REVIEW)
+    app.router.add_post("/validate", admission.validate)
+    app.router.add_post("/validate-policies", admission.validate_policies)
+    return app

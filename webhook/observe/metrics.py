@@ -1,0 +1,92 @@
+"""Prometheus series, all of them.
+
+Labels are words of ours from closed lists. An image, Pod or namespace is never a label: whoever can create Pods could
+otherwise fill the monitoring's memory (attack D-09).
+"""
+
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from webhook import __version__
+from webhook.verdict import Finding, Satisfied, Unsatisfied
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE", "CONNECT")
+
+Decision = Literal["allowed", "denied", "undecided", "error"]
+
+
+class Metrics:
+    """One process's series. Implements `judge.evaluate.Observer`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        requests = Counter(
+            "trusted_images_admission_requests",
+            "Reviews answered, by operation and decision (allowed, denied, undecided, error)",
+            ("operation", "decision"),
+            registry=self.registry,
+        )
+        # Made at once: a look-up by label costs as much as the increment itself, and series that are 0 can be alerted on.
+        self._requests = {
+            (operation, decision): requests.labels(operation, decision)
+            for operation in _OPERATIONS
+            for decision in ("allowed", "denied", "undecided", "error")
+        }
+        self._duration = Histogram(
+            "trusted_images_admission_duration_seconds",
+            "Seconds from a review's last byte to its answer",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._verifications = Counter(
+            "trusted_images_verifications",
+            "Signers judged from evidence that had to be read, by format and result (satisfied, unsatisfied, unknown)",
+            ("verifier", "result"),
+            registry=self.registry,
+        )
+        hits = Counter("trusted_images_cache_hits", "Findings that were remembered", registry=self.registry)
+        misses = Counter("trusted_images_cache_misses", "Findings that were not remembered", registry=self.registry)
+        self._cache = {True: hits, False: misses}
+        self._fetches = Counter(
+            "trusted_images_registry_requests",
+            "Requests to registries, by HTTP status (0: no answer)",
+            ("code",),
+            registry=self.registry,
+        )
+        self.waiting = Gauge("trusted_images_reviews_in_progress", "Reviews under way", registry=self.registry)
+        self.policies = Gauge("trusted_images_policies", "Policies in force", ("state",), registry=self.registry)
+        self.certificate_expiry = Gauge(
+            "trusted_images_certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends",
+            registry=self.registry,
+        )
+        build = Gauge("trusted_images_build_info", "1", ("version",), registry=self.registry)
+        build.labels(__version__).set(1)
+
+    def answered(self, operation: str, decision: Decision, seconds: float) -> None:
+        """One review got its answer."""
+        self._requests[operation, decision].inc()
+        self._duration.observe(seconds)
+
+    def verified(self, signer: str, finding: Finding) -> None:
+        """A signer was judged from evidence that had to be read."""
+        result = "satisfied" if isinstance(finding, Satisfied) else "unknown"
+        if isinstance(finding, Unsatisfied):
+            result = "unsatisfied"
+        self._verifications.labels(signer, result).inc()
+
+    def recalled(self, *, hit: bool) -> None:
+        """A signer's finding was remembered, or was not."""
+        self._cache[hit].inc()
+
+    def fetched(self, _host: str, status: int) -> None:
+        """A registry answered with `status`, or not at all (0). The host is no label: Pods choose it."""
+        self._fetches.labels(str(status) if 100 <= status < 600 else "0").inc()
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)
