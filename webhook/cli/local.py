@@ -1,0 +1,137 @@
+"""The judge without a cluster: policies, keys and credentials from files. What `verify`, `check` and `serve` share."""
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from webhook.cli import hosting
+from webhook.formats import FORMATS
+from webhook.judge.decide import Decider
+from webhook.keys.files import policies_from_files
+from webhook.memory.store import PolicyStore
+from webhook.observe.metrics import Metrics
+from webhook.parsing import Invalid
+from webhook.policy.policy import Policy
+from webhook.registry.client import RegistryClient
+from webhook.registry.dockerconfig import DockerConfigKeychain
+from webhook.registry.settings import RegistrySettings, SettingsFile
+
+PolicyFiles = Annotated[
+    list[Path],
+    typer.Option(
+        "--policy",
+        "-p",
+        help="YAML with TrustPolicy and ClusterTrustPolicy resources, and the Secrets and ConfigMaps they refer to. Repeatable.",
+        metavar="FILE",
+    ),
+]
+RegistriesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--registries", help="registries.yaml: plain HTTP, private CAs, mirrors, credentials.", metavar="FILE"
+    ),
+]
+PlainHTTP = Annotated[
+    bool, typer.Option("--plain-http", help="Reach every registry by plain HTTP. For tests on loopback.")
+]
+Home = Annotated[
+    str,
+    typer.Option(
+        "--operator-namespace",
+        help="The namespace whose Secrets and ConfigMaps cluster policies may refer to.",
+        metavar="NAMESPACE",
+    ),
+]
+
+
+def misused(*complaints: str) -> NoReturn:
+    """Says what is wrong with what was given, and exits with 2."""
+    for complaint in complaints:
+        typer.echo(f"kubectl-trust: {complaint}", err=True)
+    raise typer.Exit(2)
+
+
+def load_policies(files: Sequence[Path], home: str) -> PolicyStore:
+    """The policies in `files`, ready to be judged by. Exits with 2 and every complaint if one of them is wrong."""
+    store = PolicyStore(every_namespace=True)
+    reload_policies(store, files, home)
+    return store
+
+
+def reload_policies(store: PolicyStore, files: Sequence[Path], home: str) -> Sequence[Policy]:
+    """Replaces what is in `store` by what `files` hold now. Raises `Invalid` with every complaint, and then changes nothing."""
+    policies, namespaces = policies_from_files(files, FORMATS, home)
+    if not policies:
+        raise Invalid(f"{', '.join(map(str, files))}: no TrustPolicy or ClusterTrustPolicy")
+    for name, labels in namespaces.items():
+        store.put_namespace(name, labels)
+    store.replace_all(policies)
+    store.set_ready()
+    return policies
+
+
+def docker_config() -> Path:
+    """The user's docker config, where docker itself looks for it."""
+    folder = os.environ.get("DOCKER_CONFIG")
+    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+
+
+def registry_settings(file: Path | None, *, plain_http: bool) -> SettingsFile | RegistrySettings:
+    """How registries are reached. Exits with 2 if the file is wrong."""
+    if plain_http:
+        if file is not None:
+            misused("--plain-http and --registries: give one of them; a registries.yaml says plainHTTP for each host")
+        return RegistrySettings.plain_http_everywhere()
+    if file is None:
+        return RegistrySettings.empty()
+    try:
+        return SettingsFile(file)
+    except (Invalid, OSError) as e:
+        misused(str(e))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the commands that judge have in common."""
+
+    policies: Sequence[Path]
+    registries: Path | None
+    plain_http: bool
+    home: str
+    at: dt.datetime | None
+
+
+@contextlib.asynccontextmanager
+async def judging(options: Options) -> AsyncIterator[Decider]:
+    """The judge over local files, for one command. The user is the operator here, so private addresses may be asked."""
+    try:
+        store = load_policies(options.policies, options.home)
+    except (Invalid, OSError) as e:
+        misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+    settings = registry_settings(options.registries, plain_http=options.plain_http)
+    keychain = DockerConfigKeychain(docker_config())
+    async with contextlib.AsyncExitStack() as stack:
+        client = RegistryClient(settings, private_addresses=True)
+        stack.push_async_callback(client.close)
+        pool = stack.enter_context(hosting.checking_pool())
+        clock = (lambda: options.at) if options.at is not None else hosting.now
+        yield hosting.compose(store, client, lambda _: keychain, pool, Metrics(), clock)
+
+
+def parse_time(text: str | None) -> dt.datetime | None:
+    """`--at`: RFC 3339 with an offset. Exits with 2 if it is none."""
+    if text is None:
+        return None
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        misused(f"--at {text}: not a time; write it like 2026-11-24T00:38:00Z")
+    if time.tzinfo is None:
+        misused(f"--at {text}: without an offset it could be any of 24 hours; write it like {text}Z")
+    return time

@@ -1,0 +1,242 @@
+"""`kubectl trust serve`: the webhook, with its policies from files and no cluster."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from webhook.admission.tls import ServingCertificate, write_self_signed
+from webhook.cli import hosting, local
+from webhook.cli.hosting import Ports
+from webhook.cli.local import Home, PolicyFiles, RegistriesFile
+from webhook.memory.store import PolicyStore
+from webhook.observe.log import ReviewLog
+from webhook.observe.metrics import Metrics
+from webhook.parsing import Invalid
+from webhook.registry.client import RegistryClient
+from webhook.registry.dockerconfig import DockerConfigKeychain
+
+HELP: Final = """Run the webhook with policies from files, without a cluster.
+
+Policies, keys, registries, credentials and the certificate are read again when their files change. Reviews are POSTed to
+/validate, writes of policies to /validate-policies; /livez, /readyz and /metrics stand on their own port.
+
+\b
+  kubectl trust serve --policy shop.yaml --tls-cert tls.crt --tls-key tls.key
+  kubectl trust serve --policy shop.yaml --address 127.0.0.1 --port 9443      # with a certificate made for localhost
+"""
+
+_log = logging.getLogger(__name__)
+
+_POLICY_SECONDS: Final = 1.0
+
+
+def command(
+    policy: PolicyFiles,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="The serving certificate, PEM with its chain.", metavar="FILE")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", metavar="FILE")] = None,
+    registries: RegistriesFile = None,
+    address: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - the Service's
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The webhook's port (HTTPS).")] = 8443,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of /livez, /readyz, /metrics (HTTP).")
+    ] = 8080,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, max=300, help="Seconds between not ready and closing, after SIGTERM.")
+    ] = 5.0,
+    operator_namespace: Home = "trusted-images",
+) -> None:
+    """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
+    logging.basicConfig(
+        level=logging.INFO, format='{"time":"%(asctime)s","level":"%(levelname)s","event":"%(message)s"}'
+    )
+    if (tls_cert is None) != (tls_key is None):
+        local.misused("--tls-cert and --tls-key belong together")
+    metrics = Metrics()
+    store = PolicyStore(every_namespace=True)
+    files = PolicyFilesInForce(store, policy, operator_namespace, metrics)
+    try:
+        files.load()
+    except (Invalid, OSError) as e:
+        local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+    settings = local.registry_settings(registries, plain_http=False)
+    with _certificate(tls_cert, tls_key, address) as certificate:
+        run(
+            _serve(
+                store=store,
+                files=files,
+                client=lambda: RegistryClient(settings, observe=metrics.fetched),
+                certificate=certificate,
+                metrics=metrics,
+                home=operator_namespace,
+                address=address,
+                ports=Ports(port, metrics_port),
+                drain_seconds=drain_seconds,
+            )
+        )
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` on uvloop where it is installed (the extra `fast`), else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+class PolicyFilesInForce:
+    """Policies from files, read again when a file changes. A set that is wrong is refused as a whole, loudly."""
+
+    def __init__(self, store: PolicyStore, files: Sequence[Path], home: str, metrics: Metrics) -> None:
+        self._store = store
+        self._files = files
+        self._home = home
+        self._metrics = metrics
+        self._state: tuple[tuple[int, int, int], ...] = ()
+        self.fault: str | None = None
+
+    def load(self) -> None:
+        """Reads the files. Raises `Invalid` or OSError, and then what was in force stays so."""
+        self._state = self._stat()
+        policies = local.reload_policies(self._store, self._files, self._home)
+        self._metrics.policies.labels("in_force").set(len(policies))
+        # What is loaded now lives long: a full collection need not walk it every time.
+        gc.collect()
+        gc.freeze()
+
+    async def keep_fresh(self, seconds: float = _POLICY_SECONDS) -> None:
+        """Looks at the files until cancelled."""
+        while True:
+            await asyncio.sleep(seconds)
+            if self._stat() == self._state:
+                continue
+            try:
+                self.load()
+            except (Invalid, OSError) as e:
+                # Not ready, so that this replica is taken out of service: it would judge by policies nobody wants any more.
+                self.fault = f"policy files: {e}"
+                _log.error("%s", self.fault)
+            else:
+                self.fault = None
+                _log.info("policies read again")
+
+    def _stat(self) -> tuple[tuple[int, int, int], ...]:
+        states = []
+        for file in self._files:
+            try:
+                found = file.stat()
+                states.append((found.st_ino, found.st_mtime_ns, found.st_size))
+            except OSError:
+                states.append((0, 0, 0))
+        return tuple(states)
+
+
+@contextlib.contextmanager
+def _certificate(certificate: Path | None, key: Path | None, address: str) -> Iterator[ServingCertificate]:
+    """The pair that was given, or one made for this run."""
+    with tempfile.TemporaryDirectory(prefix="trusted-images-") as folder:
+        if certificate is None or key is None:
+            names = ["localhost", "127.0.0.1", "::1"]
+            if address not in {"0.0.0.0", "::", *names}:  # noqa: S104 - compared, not bound
+                names.append(address)
+            certificate, key = write_self_signed(Path(folder), names, hosting.now())
+            typer.echo(
+                f"No certificate given; made one for {', '.join(names)}. Trust it with --cacert {certificate}", err=True
+            )
+        try:
+            pair = ServingCertificate(certificate, key)
+        except (OSError, ValueError) as e:
+            local.misused(f"{certificate}: {e}")
+        yield pair
+
+
+async def _serve(
+    *,
+    store: PolicyStore,
+    files: PolicyFilesInForce,
+    client: Callable[[], RegistryClient],
+    certificate: ServingCertificate,
+    metrics: Metrics,
+    home: str,
+    address: str,
+    ports: Ports,
+    drain_seconds: float,
+) -> None:
+    stopping = _signals()
+    keychain = DockerConfigKeychain(local.docker_config())
+    async with contextlib.AsyncExitStack() as stack:
+        registries = client()
+        stack.push_async_callback(registries.close)
+        log = ReviewLog()
+        stack.callback(log.close)
+        pool = stack.enter_context(hosting.checking_pool())
+        decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics)
+        background = await stack.enter_async_context(_background())
+        background(files.keep_fresh())
+        background(certificate.keep_fresh(lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
+
+        def not_ready() -> str | None:
+            if not stopping.empty():
+                return "shutting down"
+            return files.fault if store.is_ready else "the policies have not been read yet"
+
+        listening = hosting.listening(
+            decider, metrics, log, certificate.context, home=home, address=address, ports=ports, not_ready=not_ready
+        )
+        bound = await stack.enter_async_context(listening)
+        policies = len(store.snapshot.index.policies)
+        _log.info(
+            "serving %d policies on https://%s:%d/validate, metrics on port %d",
+            policies,
+            address,
+            bound.webhook,
+            bound.metrics,
+        )
+        received = await stopping.get()
+        stopping.put_nowait(received)
+        _log.info("%s: not ready from now on; reviews under way are answered", received.name)
+        if received is signal.SIGTERM:
+            # The API server is told by the endpoints' change, which takes a moment to reach it.
+            await asyncio.sleep(drain_seconds)
+
+
+def _signals() -> asyncio.Queue[signal.Signals]:
+    """SIGTERM and SIGINT, as they come."""
+    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, received.put_nowait, wanted)
+    return received
+
+
+@contextlib.asynccontextmanager
+async def _background() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
+    """Starts tasks that end with the block; one that fails is logged, since it would otherwise be missed in silence."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_report)
+        tasks.append(task)
+
+    try:
+        yield start
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a background task ended: %s", error, exc_info=error)

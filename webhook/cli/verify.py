@@ -1,0 +1,51 @@
+"""`kubectl trust verify`: whether these images would be admitted."""
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+
+from webhook.cli import local
+from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile
+from webhook.cli.output import Output, by_image, exit_code, print_judgements
+from webhook.judge.enforce import verdict_of
+from webhook.judge.evaluate import Judgement
+from webhook.judge.workload import Placed, Question
+from webhook.policy.policy import Workload
+
+HELP: Final = """Judge images by policies in files, without a cluster.
+
+The same judge as at admission, with the credentials of your docker config.
+
+\b
+  kubectl trust verify ghcr.io/acme/web:v7 --policy shop.yaml --namespace shop
+  kubectl trust verify 127.0.0.1:5000/app:v1 -p policy.yaml --plain-http -o json
+"""
+
+
+def command(
+    images: Annotated[list[str], typer.Argument(help="Image references.", metavar="IMAGE...")],
+    policy: PolicyFiles,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Judge as in this namespace.")] = "default",
+    registries: RegistriesFile = None,
+    plain_http: PlainHTTP = False,
+    at: Annotated[str | None, typer.Option(help="Judge as at this time (RFC 3339).", metavar="TIME")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.text,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Seconds until what was not read is undecided.")
+    ] = 30.0,
+    operator_namespace: Home = "trusted-images",
+) -> None:
+    """Judges each image as the main container of a Pod with the default service account."""
+    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at))
+    judgements = asyncio.run(_judge(options, images, namespace, timeout))
+    print_judgements(judgements, output)
+    raise typer.Exit(exit_code(verdict_of(group) for group in by_image(judgements).values()))
+
+
+async def _judge(options: local.Options, images: list[str], namespace: str, seconds: float) -> list[Judgement]:
+    who = Workload(namespace, "default", {})
+    async with local.judging(options) as decider:
+        question = Question(who, (), tuple(Placed("", image, "main") for image in images))
+        deadline = asyncio.get_running_loop().time() + seconds
+        return list(await decider.judgements(question, deadline))
