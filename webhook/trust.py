@@ -148,6 +148,10 @@ class Signer(Protocol):
         """Judges one piece of evidence and touches nothing. Raises `Rejected` or `parsing.Invalid`."""
         ...
 
+    def dangers(self) -> tuple[str, ...]:
+        """What is allowed and yet dangerous about this demand; shown to whoever writes it."""
+        ...
+
     def wanted(self) -> str:
         """Whose signature is wanted, in words that follow "signed by", for messages and fixes."""
         ...

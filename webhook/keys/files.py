@@ -1,0 +1,180 @@
+"""YAML files instead of a cluster: policies, and the Secrets, ConfigMaps and Namespaces that they refer to."""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import msgspec
+import yaml
+
+from webhook import keys, limits
+from webhook.parsing import Invalid, convert_all, quote
+from webhook.policy import parse
+from webhook.policy.keyref import ObjectKey, ObjectKind
+from webhook.policy.policy import Labels, Policy
+from webhook.trust import Format, Unresolved
+from webhook.verdict import PolicyKey
+
+
+class _StrictLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]  # chosen at run time
+    """Plain YAML without duplicate keys, which two readers understand differently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        if len(mapping) != len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+        return mapping
+
+
+# Times stay text, as Kubernetes reads them.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _StrictLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(data: bytes, what: str) -> list[object]:
+    """Every document in `data`. Raises `Invalid` with line and column; `what` names the file."""
+    try:
+        # Before anything is built: a few aliases can unpack to any size (attack D-06).
+        for event in yaml.parse(data, _StrictLoader):
+            if isinstance(event, yaml.AliasEvent):
+                _refuse_alias(event)
+        return list(yaml.load_all(data, _StrictLoader))
+    except yaml.MarkedYAMLError as e:
+        where = f", line {e.problem_mark.line + 1}, column {e.problem_mark.column + 1}" if e.problem_mark else ""
+        raise Invalid(f"{what}{where}: {quote(e.problem)}") from e
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
+        raise Invalid(f"{what}: not YAML: {quote(e)}") from e
+
+
+def _refuse_alias(event: yaml.AliasEvent) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem="aliases (*name) are not accepted", problem_mark=event.start_mark)
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str = "default"
+    labels: dict[str, str] | None = None
+
+
+class _Entries(msgspec.Struct, rename="camel"):
+    """A Secret, ConfigMap or Namespace."""
+
+    metadata: _Metadata
+    data: dict[str, str] | None = None
+    binary_data: dict[str, str] | None = None
+    string_data: dict[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What the files hold. `documents` are policies with the place each stands at."""
+
+    documents: list[tuple[str, parse.Document]] = field(default_factory=list)
+    objects: dict[tuple[ObjectKind, str, str], dict[str, bytes]] = field(default_factory=dict)
+    namespaces: dict[str, Labels] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    def read(self, key: ObjectKey) -> bytes | Unresolved:
+        """One entry of a Secret or ConfigMap."""
+        entries = self.objects.get((key.kind, key.namespace, key.name))
+        if entries is None:
+            return Unresolved(f"{key.kind} {key.namespace}/{key.name} not found in the policy files")
+        if key.entry not in entries:
+            return Unresolved(f"{key.kind} {key.namespace}/{key.name} has no entry {key.entry}")
+        return entries[key.entry]
+
+
+def load_files(files: Sequence[Path]) -> Loaded:
+    """Everything in the files. Complaints are collected; OSError if a file cannot be read."""
+    loaded = Loaded()
+    for file in files:
+        with file.open("rb") as opened:
+            data = opened.read(limits.MAX_YAML + 1)
+        if len(data) > limits.MAX_YAML:
+            loaded.complaints.append(f"{file}: more than {limits.MAX_YAML} bytes")
+            continue
+        try:
+            documents = read_yaml(data, str(file))
+        except Invalid as e:
+            loaded.complaints += e.complaints
+            continue
+        for i, document in enumerate(documents):
+            for one in _unrolled(document):
+                _take(one, f"{file}[{i}]", loaded)
+    return loaded
+
+
+def _unrolled(document: object) -> Iterator[object]:
+    """A document, or what a `List` holds; nothing for an empty one."""
+    items = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
+    if isinstance(items, list):
+        for item in items:
+            yield from _unrolled(item)
+    elif document is not None:
+        yield document
+
+
+def _take(document: object, where: str, loaded: Loaded) -> None:
+    kind = document.get("kind") if isinstance(document, dict) else None
+    try:
+        if kind in parse.KINDS:
+            loaded.documents.append((where, parse.parse_document(document)))
+        elif kind in {"Secret", "ConfigMap", "Namespace"}:
+            _take_object(kind, convert_all(document, _Entries, ""), loaded)
+        else:
+            raise Invalid(f"kind: {quote(kind, 80)} is none of {', '.join(_KNOWN)}")  # noqa: TRY301 - one way to complain
+    except Invalid as e:
+        loaded.complaints += [f"{where}: {complaint.lstrip('.')}" for complaint in e.complaints]
+
+
+_KNOWN: Final = (*parse.KINDS, "Secret", "ConfigMap", "Namespace", "List")
+
+
+def _take_object(kind: Any, found: _Entries, loaded: Loaded) -> None:
+    if kind == "Namespace":
+        loaded.namespaces[found.metadata.name] = found.metadata.labels or {}
+        return
+    text = {name: value.encode() for name, value in (found.string_data or {}).items()}
+    plain = {name: value.encode() for name, value in (found.data or {}).items()} if kind == "ConfigMap" else {}
+    encoded = found.binary_data if kind == "ConfigMap" else found.data
+    entries = {**{name: _decoded(name, value) for name, value in (encoded or {}).items()}, **plain, **text}
+    loaded.objects[kind, found.metadata.namespace, found.metadata.name] = entries
+
+
+def _decoded(name: str, value: str) -> bytes:
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except binascii.Error as e:
+        # The value is not repeated: it is a secret.
+        raise Invalid(f"data.{quote(name, 80)}: not base64") from e
+
+
+def policies_from_files(
+    files: Sequence[Path], formats: Mapping[str, Format[Any]], home: str
+) -> tuple[tuple[Policy, ...], Mapping[str, Labels]]:
+    """The policies in the files, and the labels of the namespaces there.
+
+    Raises `Invalid` with every complaint about every file, or OSError.
+    """
+    loaded = load_files(files)
+    complaints = list(loaded.complaints)
+    policies: dict[PolicyKey, Policy] = {}
+    for where, document in loaded.documents:
+        kind = "TrustPolicy" if document.key.namespace else "ClusterTrustPolicy"
+        title = f"{where} {kind} {document.key}"
+        if document.key in policies:
+            complaints.append(f"{title}: stands twice in these files")
+        references = parse.key_references(document.spec, formats)
+        materials = keys.resolve(references, document.key, home, loaded.read)
+        try:
+            policies[document.key] = parse.parse_policy(document.key, document.spec, materials, formats, home)
+        except Invalid as e:
+            complaints += [f"{title}: {complaint}" for complaint in e.complaints]
+    if complaints:
+        raise Invalid(*complaints)
+    return tuple(policies.values()), loaded.namespaces

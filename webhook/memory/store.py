@@ -1,0 +1,70 @@
+"""The policies in force, as one immutable snapshot that is replaced as a whole.
+
+A review ends under the snapshot it began with, so it can never see half of a change.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from webhook.policy.index import PolicyIndex
+from webhook.policy.policy import Labels, Policy
+from webhook.verdict import PolicyKey
+
+_NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Policies and the labels of namespaces at one moment. `every_namespace`: those not listed exist, with no labels."""
+
+    index: PolicyIndex
+    namespaces: Mapping[str, Labels] = field(default_factory=dict)
+    every_namespace: bool = False
+    generation: int = 0
+
+    def namespace_labels(self, name: str) -> Labels | None:
+        """The labels of a namespace; None if they are not known."""
+        labels = self.namespaces.get(name)
+        if labels is None and self.every_namespace:
+            return {_NAME_LABEL: name}
+        return labels
+
+
+class PolicyStore:
+    """Holds the snapshot. Not ready until the first full list of policies has been put in."""
+
+    def __init__(self, *, every_namespace: bool = False) -> None:
+        self.snapshot = Snapshot(PolicyIndex.of(()), every_namespace=every_namespace)
+        self.is_ready = False
+
+    def set_ready(self) -> None:
+        """Says that every policy there is has been put in."""
+        self.is_ready = True
+
+    def put(self, policy: Policy) -> None:
+        """Brings a policy into force, in place of the one with the same key."""
+        index = self.snapshot.index
+        self._replace(index.replacing(index.policies.get(policy.key), policy), self.snapshot.namespaces)
+
+    def discard(self, key: PolicyKey) -> None:
+        """Takes a policy out of force."""
+        index = self.snapshot.index
+        self._replace(index.replacing(index.policies.get(key), None), self.snapshot.namespaces)
+
+    def replace_all(self, policies: Iterable[Policy]) -> None:
+        """Brings exactly these policies into force."""
+        self._replace(PolicyIndex.of(policies), self.snapshot.namespaces)
+
+    def put_namespace(self, name: str, labels: Labels) -> None:
+        """Remembers the labels of a namespace. Its name is a label that nobody can change."""
+        known = {**labels, _NAME_LABEL: name}
+        self._replace(self.snapshot.index, {**self.snapshot.namespaces, name: known})
+
+    def discard_namespace(self, name: str) -> None:
+        """Forgets a namespace."""
+        left = {known: labels for known, labels in self.snapshot.namespaces.items() if known != name}
+        self._replace(self.snapshot.index, left)
+
+    def _replace(self, index: PolicyIndex, namespaces: Mapping[str, Labels]) -> None:
+        old = self.snapshot
+        self.snapshot = Snapshot(index, namespaces, old.every_namespace, old.generation + 1)

@@ -1,0 +1,138 @@
+"""Which policies speak about an image, for the price of a few dictionary look-ups however many there are.
+
+Every policy is filed under its namespace and the literal beginnings of its globs; an image is looked up under each beginning
+of its own name. Only globs whose host has a wildcard are looked at one by one.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from webhook.image import ImageReference
+from webhook.policy.policy import ContainerKind, Labels, Policy, Workload
+from webhook.verdict import PolicyKey
+
+_Drawer = tuple[str, str]
+"""Namespace and literal beginning; an empty namespace: every one; an empty beginning: every image."""
+
+_ANYWHERE: Final = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What speaks about one image.
+
+    `covering`: all of them must be satisfied. `denying`: their deny lists apply, whether they cover it or not. `uncertain`:
+    they select by labels of a namespace whose labels are not known, so nobody can tell.
+    """
+
+    covering: tuple[Policy, ...] = ()
+    denying: tuple[Policy, ...] = ()
+    uncertain: tuple[Policy, ...] = ()
+
+
+NOTHING: Final = Match()
+
+
+class PolicyIndex:
+    """All policies in force. Never changed: `replacing` gives another one."""
+
+    __slots__ = ("_drawers", "policies")
+
+    def __init__(self, policies: Mapping[PolicyKey, Policy], drawers: dict[_Drawer, tuple[Policy, ...]]) -> None:
+        self.policies = policies
+        self._drawers = drawers
+
+    @classmethod
+    def of(cls, policies: Iterable[Policy]) -> "PolicyIndex":
+        """The index of these policies; the last of two with one key counts."""
+        by_key = {policy.key: policy for policy in policies}
+        drawers: dict[_Drawer, tuple[Policy, ...]] = {}
+        for policy in by_key.values():
+            for drawer in _drawers(policy):
+                drawers[drawer] = (*drawers.get(drawer, ()), policy)
+        return cls(by_key, drawers)
+
+    def replacing(self, old: Policy | None, new: Policy | None) -> "PolicyIndex":
+        """This index without `old` and with `new`; it costs what the two policies cost, and one flat copy."""
+        policies, drawers = dict(self.policies), self._drawers.copy()
+        if old is not None:
+            policies.pop(old.key, None)
+            for drawer in _drawers(old):
+                left = tuple(policy for policy in drawers.get(drawer, ()) if policy.key != old.key)
+                if left:
+                    drawers[drawer] = left
+                else:
+                    drawers.pop(drawer, None)
+        if new is not None:
+            policies[new.key] = new
+            for drawer in _drawers(new):
+                drawers[drawer] = (*drawers.get(drawer, ()), new)
+        return PolicyIndex(policies, drawers)
+
+    def match(self, image: ImageReference, who: Workload, kind: ContainerKind, labels: Labels | None) -> Match:
+        """What speaks about this image in this kind of container. `labels` are the namespace's; None: not known."""
+        found: dict[PolicyKey, Policy] = {}
+        uncertain: list[Policy] = []
+        for policy in self._filed(image, who.namespace):
+            if policy.key in found or not _speaks_about(policy, image, who, kind):
+                continue
+            found[policy.key] = policy
+            selector = policy.namespaces.selector if policy.namespaces else None
+            if selector is None:
+                continue
+            if labels is None:
+                uncertain.append(policy)
+            elif not selector.matches(labels):
+                del found[policy.key]
+        if not found:
+            return NOTHING
+        certain = sorted((policy for policy in found.values() if policy not in uncertain), key=_order)
+        covering = tuple(policy for policy in certain if policy.covers_images)
+        # A fallback gives way to another cluster policy and to nothing else: a namespaced one only ever adds (attack M-09).
+        if any(policy.key.namespace is None and not policy.fallback for policy in covering):
+            covering = tuple(policy for policy in covering if not policy.fallback)
+        return Match(covering, tuple(policy for policy in certain if policy.deny), tuple(uncertain))
+
+    def _filed(self, image: ImageReference, namespace: str) -> Iterator[Policy]:
+        drawers = self._drawers
+        repository = image.repository
+        name = f"{repository.registry}/{repository.path}"
+        end = len(repository.registry)
+        yield from drawers.get((namespace, ""), ())
+        yield from drawers.get((_ANYWHERE, ""), ())
+        while end >= 0:
+            beginning = name[:end]
+            yield from drawers.get((namespace, beginning), ())
+            yield from drawers.get((_ANYWHERE, beginning), ())
+            if end == len(name):
+                return
+            end = name.find("/", end + 1)
+            if end < 0:
+                end = len(name)
+
+
+def _order(policy: Policy) -> tuple[str, str]:
+    return policy.key.namespace or "", policy.key.name
+
+
+def _drawers(policy: Policy) -> set[_Drawer]:
+    """Where the policy is filed: each of its namespaces, as far as they can be named, with each beginning."""
+    if policy.key.namespace is not None:
+        namespaces = [policy.key.namespace]
+    elif policy.namespaces and policy.namespaces.match and all(glob.is_literal for glob in policy.namespaces.match):
+        namespaces = [glob.pattern for glob in policy.namespaces.match]
+    else:
+        namespaces = [_ANYWHERE]
+    return {(namespace, glob.literal or "") for namespace in namespaces for glob in policy.images}
+
+
+def _speaks_about(policy: Policy, image: ImageReference, who: Workload, kind: ContainerKind) -> bool:
+    """Everything but the labels of the namespace."""
+    return (
+        any(glob.matches(image) for glob in policy.images)
+        and not any(glob.excludes(image) for glob in policy.exclude)
+        and (policy.key.namespace is None or policy.key.namespace == who.namespace)
+        and (policy.namespaces is None or policy.namespaces.includes(who.namespace))
+        and policy.workloads.includes(who, kind)
+    )

@@ -1,0 +1,82 @@
+"""Key strings: a PEM, or a reference to an object in the cluster. Whose namespace a reference may name is decided here."""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from webhook import limits
+from webhook.parsing import Invalid, quote
+from webhook.trust import KeyRef
+from webhook.verdict import PolicyKey
+
+ObjectKind = Literal["Secret", "ConfigMap"]
+
+_PEM: Final = "-----BEGIN "
+_KINDS: Final[dict[str, ObjectKind]] = {"secret": "Secret", "configmap": "ConfigMap"}
+_NAME: Final = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_OBJECT: Final = re.compile(
+    rf"(?P<scheme>secret|configmap)://(?:(?P<namespace>{_NAME})/)?(?P<name>{_NAME})#(?P<entry>[A-Za-z0-9._-]{{1,253}})"
+)
+_K8S: Final = re.compile(rf"k8s://(?P<namespace>{_NAME})/(?P<name>{_NAME})")
+_COSIGN_ENTRY: Final = "cosign.pub"
+_LATER: Final = ("https://", "pkcs11:", "awskms://", "gcpkms://", "azurekms://", "hashivault://")
+
+
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """Key material that stands in the policy itself."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """One entry of a Secret or ConfigMap."""
+
+    kind: ObjectKind
+    namespace: str
+    name: str
+    entry: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}, entry {self.entry}"
+
+
+def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | ObjectKey:
+    """What a key string of the policy `owner` stands for.
+
+    A namespaced policy may name objects of its own namespace only, a cluster policy those of `home`, where the webhook
+    runs: otherwise whoever may write a policy could read other people's Secrets through us (attack M-06).
+
+    Raises `Invalid`; the text of a PEM is never repeated in it.
+    """
+    if reference.lstrip().startswith(_PEM):
+        if len(reference) > limits.MAX_KEY_MATERIAL:
+            raise Invalid(f"more than {limits.MAX_KEY_MATERIAL} bytes")
+        return Pem(reference)
+    if reference.startswith(_LATER):
+        scheme = reference.partition(":")[0]
+        raise Invalid(f"{scheme}: key references are not supported yet; use a PEM, secret:// or configmap://")
+    own = owner.namespace or home
+    match = _OBJECT.fullmatch(reference)
+    if match is not None:
+        key = ObjectKey(_KINDS[match["scheme"]], match["namespace"] or own, match["name"], match["entry"])
+    elif (match := _K8S.fullmatch(reference)) is not None:
+        key = ObjectKey("Secret", match["namespace"], match["name"], _COSIGN_ENTRY)
+    else:
+        raise Invalid(_not_a_key(reference))
+    if key.namespace != own:
+        whose = "its own namespace" if owner.namespace else "the webhook's own namespace"
+        raise Invalid(f"namespace {key.namespace}: a policy of this kind reads {whose} only ({own})")
+    return key
+
+
+def _not_a_key(reference: str) -> str:
+    if reference.startswith(("secret://", "configmap://")):
+        return f"{quote(reference, 80)}: write secret://NAME#ENTRY or configmap://NAME#ENTRY"
+    if reference.startswith("k8s://"):
+        return f"{quote(reference, 80)}: write k8s://NAMESPACE/NAME"
+    # Not repeated: it may be somebody's private key in a form we do not know.
+    return (
+        "not a key: write a PEM public key (-----BEGIN PUBLIC KEY-----), secret://NAME#ENTRY or configmap://NAME#ENTRY"
+    )

@@ -1,0 +1,347 @@
+"""Specification and key material → a policy, or every complaint about it at once.
+
+The same parse serves `kubectl apply`, the operator and the command line, so that what one accepts the others can read. A
+policy that is broken all the same becomes one that denies what it covers.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from webhook.image import Digest, parse_digest
+from webhook.parsing import Invalid, convert, convert_all, quote
+from webhook.policy import require
+from webhook.policy.globs import EVERYTHING, ImageGlob, NameGlob, parse_image_glob, parse_name_glob
+from webhook.policy.keyref import parse_keyref
+from webhook.policy.policy import (
+    ALL_WORKLOADS,
+    NO_DENIALS,
+    DenyList,
+    Expression,
+    NamedSigner,
+    NamespaceMatch,
+    Policy,
+    Selector,
+    WorkloadMatch,
+)
+from webhook.policy.spec import DenySpec, LabelSelector, NamespacesSpec, PolicySpec, WorkloadsSpec
+from webhook.trust import Format, KeyRef, Materials, Unresolved
+from webhook.verdict import Mode, PolicyKey
+
+API_VERSION: Final = "trusted-images.dev/v1alpha1"
+KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<hex>[0-9a-fA-F]{64})")
+_WILD_HOSTS_WORTH_A_WARNING: Final = 4
+
+Formats = Mapping[str, Format[Any]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A custom resource: which policy, and its specification as it was written."""
+
+    key: PolicyKey
+    spec: object
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str | None = None
+
+
+class _Resource(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    api_version: str
+    kind: str
+    metadata: _Metadata
+    spec: Any
+    status: Any = None
+
+
+def parse_document(untrusted: object) -> Document:
+    """The policy that a custom resource is. Raises `Invalid`; the specification is not looked at yet."""
+    resource = convert_all(untrusted, _Resource, "")
+    name, namespace = resource.metadata.name, resource.metadata.namespace
+    complaints = []
+    if resource.api_version != API_VERSION:
+        complaints.append(f"apiVersion: {quote(resource.api_version, 80)}, expected {API_VERSION}")
+    if resource.kind not in KINDS:
+        complaints.append(f"kind: {quote(resource.kind, 80)}, expected {' or '.join(KINDS)}")
+    if not _NAME.fullmatch(name):
+        complaints.append(f"metadata.name: {quote(name, 80)} is not a name of Kubernetes")
+    if resource.kind == "ClusterTrustPolicy" and namespace:
+        complaints.append("metadata.namespace: a ClusterTrustPolicy stands in no namespace")
+    if namespace and not _NAME.fullmatch(namespace):
+        complaints.append(f"metadata.namespace: {quote(namespace, 80)} is not a name of Kubernetes")
+    if complaints:
+        raise Invalid(*complaints)
+    return Document(
+        PolicyKey((namespace or "default") if resource.kind == "TrustPolicy" else None, name), resource.spec
+    )
+
+
+def key_references(spec: object, formats: Formats) -> frozenset[KeyRef]:
+    """Every key string in a specification, as far as it can be read; what cannot be, `parse_policy` complains about."""
+    references: set[KeyRef] = set()
+    signers = spec.get("signers") if isinstance(spec, dict) else None
+    for signer in signers if isinstance(signers, list) else ():
+        for name, row in formats.items():
+            body = signer.get(name) if isinstance(signer, dict) else None
+            if body is None:
+                continue
+            try:
+                references.update(reference for _, reference in row.keys(convert(body, row.spec, "")))
+            except Invalid:
+                continue
+    return frozenset(references)
+
+
+def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Formats, home: str) -> Policy:
+    """The policy that `spec` writes. `home` is the namespace where the webhook runs.
+
+    A key whose material is `Unresolved` leaves its signer so. Raises `Invalid` with every complaint, each with its path.
+    """
+    read = convert_all(spec, PolicySpec, "spec")
+    reader = _Reader()
+    for field, used in (("namespaces", read.namespaces is not None), ("fallback", read.fallback)):
+        if used and key.namespace is not None:
+            reader.complaints.append(f"spec.{field}: only a ClusterTrustPolicy has it")
+    deny = reader.deny(read.deny)
+    signers = [
+        named
+        for i, signer in enumerate(read.signers)
+        if (named := reader.signer(signer, f"spec.signers[{i}]", key, materials, formats, home)) is not None
+    ]
+    names = reader.names(read.signers)
+    if not read.signers and not deny and read.deny is None:
+        reader.complaints.append("spec.signers: required, unless the policy only has `deny`")
+    elif not read.signers and not deny:
+        reader.complaints.append("spec.deny: empty, and there are no signers: the policy says nothing")
+    if not read.signers and read.require is not None:
+        reader.complaints.append("spec.require: there are no signers that it could name")
+    expression = None
+    if names:
+        expression = reader.value(
+            "spec.require: ",
+            lambda: (
+                require.default_require(names) if read.require is None else require.parse_require(read.require, names)
+            ),
+        )
+    policy = Policy(
+        key=key,
+        images=reader.image_globs(read.images, "spec.images"),
+        exclude=reader.image_globs(read.exclude, "spec.exclude"),
+        namespaces=reader.namespaces(read.namespaces),
+        workloads=reader.workloads(read.workloads),
+        fallback=read.fallback,
+        signers=tuple(signers),
+        require=expression,
+        tags=read.tags,
+        mode=read.mode,
+        deny=deny,
+        message=read.message,
+    )
+    if reader.complaints:
+        raise Invalid(*reader.complaints)
+    return policy
+
+
+def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Policy:
+    """A policy that cannot be read: it denies what it covers, as far as that can be told, and says why.
+
+    What cannot be read is taken at its widest: all images, no exclusion, all namespaces, enforced.
+    """
+    fields = spec if isinstance(spec, dict) else {}
+    mode: Mode = _readable(fields.get("mode"), Mode, "enforce")  # type: ignore[arg-type]  # a Literal is a type to msgspec
+    images = _readable(fields.get("images"), list[str], [])
+    reader = _Reader()
+    covered = reader.image_globs(images, "") if images else ()
+    if reader.complaints or not covered:
+        covered = (EVERYTHING,)
+    return Policy(
+        key=key,
+        images=covered,
+        exclude=_readable_globs(fields.get("exclude")),
+        namespaces=_readable_match(fields.get("namespaces"), NamespacesSpec, _Reader.namespaces),
+        workloads=_readable_match(fields.get("workloads"), WorkloadsSpec, _Reader.workloads) or ALL_WORKLOADS,
+        fallback=key.namespace is None and fields.get("fallback") is True,
+        mode=mode,
+        deny=_readable_match(fields.get("deny"), DenySpec, _Reader.deny) or NO_DENIALS,
+        faults=tuple(complaints),
+    )
+
+
+def _readable(value: object, kind: type[T], otherwise: T) -> T:
+    try:
+        return convert(value, kind, "")
+    except Invalid:
+        return otherwise
+
+
+def _readable_globs(value: object) -> tuple[ImageGlob, ...]:
+    reader = _Reader()
+    globs = reader.image_globs(_readable(value, list[str], []), "")
+    return () if reader.complaints else globs
+
+
+def _readable_match(value: object, kind: type[T], read: "Callable[[_Reader, T | None], R]") -> "R | None":
+    try:
+        spec = convert(value, kind, "")
+    except Invalid:
+        return None
+    reader = _Reader()
+    match = read(reader, spec)
+    return None if reader.complaints else match
+
+
+R = TypeVar("R")
+
+
+class _Reader:
+    """Reads the parts of a specification, collecting complaints."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+
+    def value(self, path: str, read: Callable[[], T]) -> T | None:
+        """What `read` gives; its complaints begin with `path`."""
+        try:
+            return read()
+        except Invalid as e:
+            self.complaints += [f"{path}{complaint}" for complaint in e.complaints]
+            return None
+
+    def each(self, texts: Iterable[str], path: str, read: Callable[[str], T]) -> tuple[T, ...]:
+        """What `read` makes of every text that is right."""
+        values = [self.value(f"{path}[{i}]: ", lambda text=text: read(text)) for i, text in enumerate(texts)]  # type: ignore[misc]  # a default binds the loop's variable
+        return tuple(value for value in values if value is not None)
+
+    def image_globs(self, texts: Iterable[str], path: str) -> tuple[ImageGlob, ...]:
+        return self.each(texts, path, parse_image_glob)
+
+    def name_globs(self, texts: Iterable[str], path: str) -> tuple[NameGlob, ...]:
+        return self.each(texts, path, parse_name_glob)
+
+    def namespaces(self, spec: NamespacesSpec | None) -> NamespaceMatch | None:
+        if spec is None:
+            return None
+        return NamespaceMatch(
+            self.name_globs(spec.match, "spec.namespaces.match"),
+            self.name_globs(spec.exclude, "spec.namespaces.exclude"),
+            self.selector(spec.selector, "spec.namespaces.selector"),
+        )
+
+    def workloads(self, spec: WorkloadsSpec | None) -> WorkloadMatch:
+        if spec is None:
+            return ALL_WORKLOADS
+        return WorkloadMatch(
+            self.selector(spec.selector, "spec.workloads.selector"),
+            self.name_globs(spec.service_accounts, "spec.workloads.serviceAccounts"),
+            frozenset(spec.containers),
+        )
+
+    def selector(self, spec: LabelSelector | None, path: str) -> Selector | None:
+        if spec is None:
+            return None
+        for i, expression in enumerate(spec.match_expressions):
+            wants_values = expression.operator in {"In", "NotIn"}
+            if wants_values is not bool(expression.values):
+                word = "needs" if wants_values else "has no"
+                self.complaints.append(f"{path}.matchExpressions[{i}].values: {expression.operator} {word} values")
+        expressions = tuple(Expression(e.key, e.operator, frozenset(e.values)) for e in spec.match_expressions)
+        return Selector(frozenset(spec.match_labels.items()), expressions)
+
+    def deny(self, spec: DenySpec | None) -> DenyList:
+        if spec is None:
+            return NO_DENIALS
+        digests: tuple[Digest, ...] = self.each(spec.digests, "spec.deny.digests", parse_digest)
+        return DenyList(frozenset(digests), frozenset(self.each(spec.keys, "spec.deny.keys", _fingerprint)))
+
+    def names(self, signers: Sequence[Mapping[str, object]]) -> list[str]:
+        """The names of all signers, those that are wrong otherwise too, so that `require` is judged on its own."""
+        names: list[str] = []
+        for i, signer in enumerate(signers):
+            name = signer.get("name")
+            path = f"spec.signers[{i}].name"
+            if not isinstance(name, str):
+                self.complaints.append(f"{path}: required")
+            elif not _SIGNER_NAME.fullmatch(name) or name.isdigit() or name in require.RESERVED:
+                self.complaints.append(
+                    f"{path}: {quote(name, 80)}: lower-case letters, digits and `-`, and no word of `require`"
+                )
+            elif name in names:
+                self.complaints.append(f"{path}: {name} is another signer's name")
+            else:
+                names.append(name)
+        return names
+
+    def signer(
+        self,
+        signer: Mapping[str, object],
+        path: str,
+        owner: PolicyKey,
+        materials: Materials,
+        formats: Formats,
+        home: str,
+    ) -> NamedSigner | None:
+        known = ", ".join(formats)
+        for field in signer.keys() - formats.keys() - {"name"}:
+            self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, {known}")
+        chosen = [name for name in formats if name in signer]
+        if len(chosen) != 1:
+            what = f"{' and '.join(chosen)}, " if chosen else ""
+            self.complaints.append(f"{path}: {what}exactly one signature format is wanted: {known}")
+            return None
+        row = formats[chosen[0]]
+        path = f"{path}.{row.name}"
+        spec = self.value("", lambda: convert_all(signer[row.name], row.spec, path))
+        if spec is None:
+            return None
+        unresolved = None
+        material: dict[KeyRef, bytes] = {}
+        wrong = len(self.complaints)
+        for where, reference in row.keys(spec):
+            self.value(f"{path}{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
+            found = materials.get(reference, Unresolved("not read"))
+            if isinstance(found, Unresolved):
+                unresolved = unresolved or found
+            else:
+                material[reference] = found
+        name = signer.get("name")
+        if len(self.complaints) > wrong or not isinstance(name, str):
+            return None
+        if unresolved is not None:
+            return NamedSigner(name, unresolved)
+        built = self.value(path, lambda: row.build(spec, material))
+        return None if built is None else NamedSigner(name, built)
+
+
+def _fingerprint(text: str) -> str:
+    match = _FINGERPRINT.fullmatch(text)
+    if match is None:
+        raise Invalid(f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, as denials print them)")
+    return f"SHA256:{match['hex'].lower()}"
+
+
+def warnings(policy: Policy) -> tuple[str, ...]:
+    """What is allowed and yet dangerous, or probably not meant."""
+    notes = []
+    if any(glob.covers_everything for glob in policy.exclude):
+        notes.append("spec.exclude: leaves out every image, so the policy covers none")
+    if sum(glob.literal is None for glob in policy.images) > _WILD_HOSTS_WORTH_A_WARNING:
+        notes.append("spec.images: many globs begin with a wildcard; each costs time on every review")
+    if any(glob.tag is not None for glob in policy.images):
+        notes.append("spec.images: a glob with a tag does not cover an image named by digest alone")
+    if not policy.signers:
+        notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
+    for named in policy.signers:
+        if isinstance(named.signer, Unresolved):
+            notes.append(f'signer "{named.name}": {named.signer.reason}')
+        else:
+            notes += [f'signer "{named.name}": {danger}' for danger in named.signer.dangers()]
+    return tuple(notes)
