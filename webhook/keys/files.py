@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 import yaml
@@ -40,19 +40,19 @@ def read_yaml(data: bytes, what: str) -> list[object]:
     """Every document in `data`. Raises `Invalid` with line and column; `what` names the file."""
     try:
         # Before anything is built: a few aliases can unpack to any size (attack D-06).
-        for event in yaml.parse(data, _StrictLoader):
-            if isinstance(event, yaml.AliasEvent):
-                _refuse_alias(event)
-        return list(yaml.load_all(data, _StrictLoader))
+        aliases = [event for event in yaml.parse(data, _StrictLoader) if isinstance(event, yaml.AliasEvent)]
+        documents = [] if aliases else list(yaml.load_all(data, _StrictLoader))
     except yaml.MarkedYAMLError as e:
-        where = f", line {e.problem_mark.line + 1}, column {e.problem_mark.column + 1}" if e.problem_mark else ""
-        raise Invalid(f"{what}{where}: {quote(e.problem)}") from e
+        raise Invalid(f"{what}, {_place(e.problem_mark)}: {quote(e.problem)}") from e
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise Invalid(f"{what}: not YAML: {quote(e)}") from e
+    if aliases:
+        raise Invalid(f"{what}, {_place(aliases[0].start_mark)}: aliases (*name) are not accepted")
+    return documents
 
 
-def _refuse_alias(event: yaml.AliasEvent) -> NoReturn:
-    raise yaml.MarkedYAMLError(problem="aliases (*name) are not accepted", problem_mark=event.start_mark)
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
 
 
 class _Metadata(msgspec.Struct):

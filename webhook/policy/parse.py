@@ -18,7 +18,9 @@ from webhook.policy.globs import EVERYTHING, ImageGlob, NameGlob, parse_image_gl
 from webhook.policy.keyref import parse_keyref
 from webhook.policy.policy import (
     ALL_WORKLOADS,
+    CONTAINER_KINDS,
     NO_DENIALS,
+    ContainerKind,
     DenyList,
     Expression,
     NamedSigner,
@@ -242,8 +244,13 @@ class _Reader:
         return WorkloadMatch(
             self.selector(spec.selector, "spec.workloads.selector"),
             self.name_globs(spec.service_accounts, "spec.workloads.serviceAccounts"),
-            frozenset(spec.containers),
+            self.containers(spec.containers),
         )
+
+    def containers(self, kinds: Sequence[ContainerKind] | None) -> frozenset[ContainerKind]:
+        if kinds is not None and not kinds:
+            self.complaints.append("spec.workloads.containers: empty, so the policy would be for no image")
+        return CONTAINER_KINDS if kinds is None else frozenset(kinds)
 
     def selector(self, spec: LabelSelector | None, path: str) -> Selector | None:
         if spec is None:

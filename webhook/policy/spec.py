@@ -46,11 +46,9 @@ class WorkloadsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     selector: Annotated[LabelSelector | None, Meta(description="Labels the Pod must have.")] = None
     service_accounts: Annotated[Globs, Meta(description="Globs on the service account's name; none: all.")] = []
     containers: Annotated[
-        list[Literal["main", "init", "ephemeral", "volume"]],
-        Meta(
-            min_length=1, max_length=4, description="Which kinds of containers, image volumes among them; default: all."
-        ),
-    ] = ["main", "init", "ephemeral", "volume"]
+        list[Literal["main", "init", "ephemeral", "volume"]] | None,
+        Meta(description="Which kinds of containers, image volumes among them; default: all."),
+    ] = None
 
 
 class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
