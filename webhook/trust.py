@@ -128,6 +128,18 @@ class Registry(Protocol):
         """
         ...
 
+    async def attachments(self, subject: Subject, tag: str) -> "Attachments":
+        """What a tag beside the image names, and the image's referrers, asked for at once. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """Two places where signatures lie, each with its own ending: one that cannot be read must not hide the other."""
+
+    tagged: Manifest | Rejected | Unavailable | None
+    referrers: Sequence[Descriptor] | Rejected | Unavailable | None
+
 
 class Signer(Protocol):
     """A demand of a policy: one format and its trust anchors. Frozen and hashable, without its name in the policy."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from webhook.image import Digest, ImageReference, Repository, Subject, digest_of
-from webhook.trust import Descriptor, Manifest, Rejected, Resolved
+from webhook.trust import Attachments, Descriptor, Manifest, Rejected, Resolved, Unavailable
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -109,7 +109,7 @@ class FakeRegistry:
         self.asked[method] += 1
         for what in (method, f"{method} {argument}"):
             if what in self.failures:
-                raise self.failures[what]()
+                raise self.failures[what]()  # noqa: RSE102 - it makes the error
 
     # ── the port ─────────────────────────────────────────────────────────────────────────────────────────────────────
     async def resolve(self, image: ImageReference) -> Resolved:
@@ -145,3 +145,16 @@ class FakeRegistry:
             if path == subject.repository.path and about.get("digest") == subject.digest:
                 found.append(Descriptor(digest, manifest.media_type, len(manifest.body)))
         return found
+
+    async def attachments(self, subject: Subject, tag: str) -> Attachments:
+        tagged: Manifest | Rejected | Unavailable | None
+        referrers: Sequence[Descriptor] | Rejected | Unavailable | None
+        try:
+            tagged = await self.manifest(subject.repository, tag)
+        except (Rejected, Unavailable) as e:
+            tagged = e
+        try:
+            referrers = await self.referrers(subject)
+        except (Rejected, Unavailable) as e:
+            referrers = e
+        return Attachments(tagged, referrers)
