@@ -303,7 +303,11 @@ def _deployment(image: str) -> dict[str, object]:
 
 
 def _review(
-    group: str, kind: str, document: dict[str, object], old: dict[str, object] | None = None, sub_resource: str = ""
+    group: str,
+    kind: str,
+    document: Mapping[str, object],
+    old: Mapping[str, object] | None = None,
+    sub_resource: str = "",
 ) -> dict[str, object]:
     request = {
         "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",

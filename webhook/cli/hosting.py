@@ -113,8 +113,9 @@ async def _site(app: web.Application, address: str, port: int, tls: ssl.SSLConte
         if runner.server is None:
             raise RuntimeError("the runner was set up and has no server")
         listener = socket.create_server((address, port), family=_family(address), backlog=1024)
-        extra = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": _TLS_HANDSHAKE_SECONDS}
-        site = await asyncio.get_running_loop().create_server(runner.server, sock=listener, **extra)
+        handshake = None if tls is None else _TLS_HANDSHAKE_SECONDS
+        loop = asyncio.get_running_loop()
+        site = await loop.create_server(runner.server, sock=listener, ssl=tls, ssl_handshake_timeout=handshake)
         try:
             yield listener.getsockname()[1]
         finally:

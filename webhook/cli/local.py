@@ -120,7 +120,8 @@ async def judging(options: Options) -> AsyncIterator[Decider]:
         client = RegistryClient(settings, private_addresses=True)
         stack.push_async_callback(client.close)
         pool = stack.enter_context(hosting.checking_pool())
-        clock = (lambda: options.at) if options.at is not None else hosting.now
+        at = options.at
+        clock = hosting.now if at is None else lambda: at
         yield hosting.compose(store, client, lambda _: keychain, pool, Metrics(), clock)
 
 

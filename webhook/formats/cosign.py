@@ -57,13 +57,17 @@ class CosignSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`signers[].cosign`."""
 
     key: Annotated[KeyRef | None, Meta(description="The public key: PEM, secret://…, configmap://… or k8s://….")] = None
-    keys: Annotated[
-        tuple[KeyRef, ...] | None,
-        Meta(max_length=limits.MAX_KEYS, description="Public keys, any of which may have signed (rotation)."),
-    ] = None
-    repository: Annotated[
-        str | None, Meta(max_length=limits.MAX_NAME, description="Where the signatures lie, if not beside the image.")
-    ] = None
+    keys: (
+        Annotated[
+            tuple[KeyRef, ...],
+            Meta(max_length=limits.MAX_KEYS, description="Public keys, any of which may have signed (rotation)."),
+        ]
+        | None
+    ) = None
+    repository: (
+        Annotated[str, Meta(max_length=limits.MAX_NAME, description="Where signatures lie, if not beside the image.")]
+        | None
+    ) = None
     annotations: Annotated[
         dict[str, str], Meta(max_length=limits.MAX_GLOBS, description="Annotations that must have been signed.")
     ] = {}

@@ -21,10 +21,13 @@ class StaticSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool, Meta(description="Whether images are allowed (true) or refused (false) without a signature.")
     ]
     reason: Annotated[str, Meta(min_length=1, max_length=limits.MAX_TEXT, description="Why; shown when it decides.")]
-    digests: Annotated[
-        tuple[str, ...] | None,
-        Meta(max_length=limits.MAX_DENIED, description="With allow: these digests only; default: any image."),
-    ] = None
+    digests: (
+        Annotated[
+            tuple[str, ...],
+            Meta(max_length=limits.MAX_DENIED, description="With allow: these digests only; default: any image."),
+        ]
+        | None
+    ) = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar, assert_never
 
 from webhook import limits
-from webhook.image import Digest, ImageReference, Subject, parse_reference
+from webhook.image import Digest, ImageReference, Repository, Subject, parse_reference
 from webhook.judge.workload import Placed, Question
 from webhook.memory.cache import Memo, jittered
 from webhook.memory.store import Snapshot
@@ -64,6 +64,14 @@ class Registries(Protocol):
 
     def under(self, keychain: Keychain) -> Registry:
         """The port, with the credentials of `keychain`."""
+        ...
+
+    def known(self, keychain: Keychain, repository: Repository) -> Access | None:
+        """The logins that open a repository, if that needs no waiting."""
+        ...
+
+    async def opened(self, keychain: Keychain, repository: Repository) -> Access:
+        """The same, waiting for what has to be read. Raises `Unavailable`."""
         ...
 
     def peek_resolved(self, image: ImageReference, access: Access) -> Resolved | None:
@@ -156,7 +164,7 @@ class Judge:
         """Fills `case` with what is known without waiting."""
         if not case.covering and not case.denying:
             return
-        access = keychain.known(case.image.repository)
+        access = self._registries.known(keychain, case.image.repository)
         if access is None:
             return
         case.access = access
@@ -166,7 +174,7 @@ class Judge:
             return
         claim = Claim(subject)
         for signer in case.signers():
-            opened = tuple([keychain.known(source) for source in signer.sources(claim)])
+            opened = tuple([self._registries.known(keychain, source) for source in signer.sources(claim)])
             finding = None if None in opened else self._findings.peek(_key(case, signer, claim, opened))
             self._observer.recalled(hit=finding is not None)
             if finding is not None:
@@ -184,7 +192,7 @@ class Judge:
 
     async def _investigate(self, case: _Case, keychain: Keychain) -> None:
         """Fetches for `case` what its rulings still need, and stops as soon as they need nothing more."""
-        access = await _value_of(keychain.access(case.image.repository))
+        access = await _value_of(self._registries.opened(keychain, case.image.repository))
         if isinstance(access, Rejected | Unavailable):
             case.resolved = access
             return
@@ -226,7 +234,7 @@ class Judge:
     async def _fetch(
         self, case: _Case, signer: Signer, claim: Claim, keychain: Keychain, registry: Registry
     ) -> Finding:
-        opened = tuple([await keychain.access(source) for source in signer.sources(claim)])
+        opened = tuple([await self._registries.opened(keychain, source) for source in signer.sources(claim)])
 
         async def weigh() -> Finding:
             finding = await self._weigh(signer, claim, registry, every_proof=case.every_proof)

@@ -97,6 +97,6 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="What a denial does: refuse, warn, or only leave a trace in the audit log."),
     ] = "enforce"
     deny: Annotated[DenySpec | None, Meta(description="What is refused whatever else holds.")] = None
-    message: Annotated[
-        str | None, Meta(min_length=1, max_length=limits.MAX_TEXT, description="Shown to whoever is denied.")
-    ] = None
+    message: (
+        Annotated[str, Meta(min_length=1, max_length=limits.MAX_TEXT, description="Shown to whoever is denied.")] | None
+    ) = None

@@ -1,0 +1,526 @@
+"""The OCI distribution client: implements `trust.Registry`.
+
+What is asked for by digest is hashed before it is returned; nobody's header is believed. What one login fetched, another does
+not inherit. Source: OCI distribution specification 1.1; OCI image specification, "manifest", "index".
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import cachetools
+import yarl
+from msgspec import Struct, field
+
+from webhook import limits
+from webhook.image import Digest, ImageReference, Repository, Subject, digest_of, parse_digest
+from webhook.memory.cache import Memo
+from webhook.parsing import Invalid, convert, quote, read_json
+from webhook.registry import auth
+from webhook.registry.auth import Challenge
+from webhook.registry.dockerconfig import DockerConfigKeychain
+from webhook.registry.settings import FixedSettings, HostSettings, RegistrySettings, Settings
+from webhook.registry.transport import Answer, Timeouts, Transport
+from webhook.trust import (
+    Access,
+    Attachments,
+    Credential,
+    Descriptor,
+    Keychain,
+    Manifest,
+    Rejected,
+    Resolved,
+    Unavailable,
+)
+
+_OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+_OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+_DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+_DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+_MANIFESTS: Final = frozenset({_OCI_MANIFEST, _DOCKER_MANIFEST})
+_INDEXES: Final = frozenset({_OCI_INDEX, _DOCKER_INDEX})
+_ACCEPT: Final = {"Accept": f"{_OCI_INDEX}, {_OCI_MANIFEST}, {_DOCKER_INDEX}, {_DOCKER_MANIFEST}"}
+_ACCEPT_INDEX: Final = {"Accept": _OCI_INDEX}
+
+_NO_REFERRERS_SECONDS: Final = 300.0
+_TOKEN_SECONDS: Final = 60.0
+_NO_API: Final = frozenset({404, 405, 501})
+
+T = TypeVar("T")
+
+
+class _Token(Struct):
+    token: str = ""
+    access_token: str = ""
+    expires_in: float = _TOKEN_SECONDS
+
+
+class _Listed(Struct, rename="camel"):
+    digest: str
+    media_type: str = ""
+    size: int = 0
+
+
+class _Referrers(Struct):
+    manifests: list[_Listed] = field(default_factory=list)
+
+
+class _Child(Struct):
+    digest: str
+
+
+class _Body(Struct, rename="camel"):
+    """What tells a manifest from an index."""
+
+    schema_version: int
+    media_type: str | None = None
+    manifests: list[_Child] | None = None
+    layers: list[object] | None = None
+    config: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A look-up's answer, so that absence can be remembered too."""
+
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundReferrers:
+    descriptors: tuple[Descriptor, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptToken:
+    header: str
+    seconds: float
+
+
+class RegistryClient:
+    """All registries, for one process. `under` gives the port with somebody's logins."""
+
+    def __init__(
+        self,
+        settings: Settings | RegistrySettings,
+        *,
+        private_addresses: bool = False,
+        observe: Callable[[str, int], None] = lambda _host, _status: None,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings: Settings = FixedSettings(settings) if isinstance(settings, RegistrySettings) else settings
+        self._transport = Transport(
+            self.settings, private_addresses=private_addresses, observe=observe, timeouts=timeouts, clock=clock
+        )
+        # Hosts are named by Pods, so what is kept of them is bounded.
+        self._challenges: cachetools.LRUCache[str, Challenge | None] = cachetools.LRUCache(limits.MAX_TOKENS)
+        self._first: cachetools.LRUCache[str, asyncio.Lock] = cachetools.LRUCache(limits.MAX_TOKENS)
+        self._tokens: Memo[_KeptToken] = Memo(lambda token: token.seconds, limits.MAX_TOKENS, clock=clock)
+        self._tags: Memo[Resolved] = Memo(limits.TAG_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
+        self._digests: Memo[Resolved] = Memo(limits.PROOF_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
+        self._tagged: Memo[_Found] = Memo(limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=_size_of_found, clock=clock)
+        self._lists: Memo[_FoundReferrers] = Memo(limits.TAG_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
+        self._without_api: Memo[bool] = Memo(_NO_REFERRERS_SECONDS, limits.MAX_TOKENS, clock=clock)
+        self._manifests: Memo[Manifest] = Memo(
+            limits.PROOF_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda manifest: len(manifest.body) + 256, clock=clock
+        )
+        self._blobs: Memo[bytes] = Memo(
+            limits.PROOF_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda body: len(body) + 256, clock=clock
+        )
+        self._operators: dict[HostSettings, DockerConfigKeychain] = {}
+        self._budget = _ByteBudget(limits.MAX_EVIDENCE)
+
+    def under(self, keychain: Keychain) -> "RegistryPort":
+        """The port, with the logins of `keychain` and, after them, the operator's."""
+        return RegistryPort(self, keychain)
+
+    def known(self, keychain: Keychain, repository: Repository) -> Access | None:
+        """The logins that open a repository, if that needs no waiting: those of `keychain`, then the operator's."""
+        place = self._location(repository)
+        own, operators = keychain.known(place), self._operators_keychain(place)
+        if own is None or operators is None:
+            return own
+        added = operators.known(place)
+        return None if added is None else (*own, *added)
+
+    async def opened(self, keychain: Keychain, repository: Repository) -> Access:
+        """The same, waiting for what has to be read. Raises `Unavailable`."""
+        place = self._location(repository)
+        own, operators = await keychain.access(place), self._operators_keychain(place)
+        return own if operators is None else (*own, *await operators.access(place))
+
+    def _location(self, repository: Repository) -> Repository:
+        """Where a repository is fetched from, and whose logins open it: itself, or its place in a mirror."""
+        return self.settings.current.location(repository)
+
+    def peek_resolved(self, image: ImageReference, access: Access) -> Resolved | None:
+        """What `resolve` would return, if that is remembered; for the warm path."""
+        return self._remembered(image).peek((image.repository, image.digest or image.tag, access))
+
+    def _remembered(self, image: ImageReference) -> Memo[Resolved]:
+        return self._digests if image.digest else self._tags
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self._transport.close()
+
+    # ── one look-up each ─────────────────────────────────────────────────────────────────────────────────────────────
+    async def resolve(self, image: ImageReference, access: Access) -> Resolved:
+        """See `trust.Registry.resolve`."""
+        reference = image.digest or image.tag or ""
+
+        async def ask() -> Resolved:
+            found = await self.manifest(image.repository, reference, access, fresh=True)
+            if found is None:
+                raise Rejected("there is no such image in the registry")
+            return Resolved(found.digest, _children(found))
+
+        return await self._remembered(image).get((image.repository, reference, access), ask)
+
+    async def manifest(
+        self, repository: Repository, reference: str, access: Access, *, fresh: bool = False
+    ) -> Manifest | None:
+        """See `trust.Registry.manifest`. `fresh`: the caller remembers the answer for a tag by itself."""
+        wanted = parse_digest(reference) if reference.startswith("sha256:") else None
+        key = (repository, reference, access)
+        if wanted is not None:
+            kept = self._manifests.peek(key)
+            if kept is not None:
+                return kept
+
+        async def ask() -> _Found:
+            return _Found(await self._fetch_manifest(repository, reference, wanted, access))
+
+        found = await (ask() if fresh else self._tagged.get(key, ask))
+        if found.manifest is not None:
+            self._manifests.put((repository, found.manifest.digest, access), found.manifest)
+        return found.manifest
+
+    async def _fetch_manifest(
+        self, repository: Repository, reference: str, wanted: Digest | None, access: Access
+    ) -> Manifest | None:
+        answer = await self._ask(repository, f"manifests/{reference}", limits.MAX_MANIFEST, access, _ACCEPT)
+        if answer.status == 404:
+            return None
+        name = f"{repository}{'@' if wanted else ':'}{reference}"
+        # R-02: what the bytes are, whatever a header says they are.
+        digest = digest_of(answer.body)
+        if wanted is not None and digest != wanted:
+            raise Rejected(f"{name}: the registry returned other bytes, {digest}")
+        claimed = answer.headers.get("Docker-Content-Digest", digest)
+        if claimed != digest:
+            raise Rejected(f"{name}: the registry says {quote(claimed, 80)} and returned {digest}")
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        try:
+            _refuse_ambiguous(answer.body, media_type, name)
+        except Invalid as e:
+            raise Rejected(str(e)) from e
+        return Manifest(digest, media_type, answer.body)
+
+    async def blob(self, repository: Repository, blob: Descriptor, limit: int, access: Access) -> bytes | None:
+        """See `trust.Registry.blob`."""
+        key = (repository, blob.digest, access)
+        kept = self._blobs.peek(key)
+        if kept is None:
+            async with self._budget.holding(min(max(blob.size, 0), limit)):
+                answer = await self._ask(repository, f"blobs/{blob.digest}", min(blob.size, limit), access, {})
+            if answer.status == 404:
+                return None
+            kept = answer.body
+            if digest_of(kept) != blob.digest:
+                raise Rejected(f"{blob.digest[:19]}…: the registry returned other bytes")
+            self._blobs.put(key, kept)
+        if len(kept) != blob.size:
+            raise Rejected(f"{blob.digest[:19]}…: {len(kept)} bytes, and its descriptor says {blob.size}")
+        return kept
+
+    async def referrers(self, subject: Subject, access: Access) -> Sequence[Descriptor] | None:
+        """See `trust.Registry.referrers`."""
+        host = self._location(subject.repository).registry
+        if self._without_api.peek(host):
+            return None
+
+        async def ask() -> _FoundReferrers:
+            return _FoundReferrers(await self._fetch_referrers(subject, access))
+
+        found = await self._lists.get((subject.repository, subject.digest, access), ask)
+        if found.descriptors is None:
+            self._without_api.put(host, value=True)
+        return found.descriptors
+
+    async def _fetch_referrers(self, subject: Subject, access: Access) -> tuple[Descriptor, ...] | None:
+        path = f"referrers/{subject.digest}"
+        found: list[Descriptor] = []
+        query: dict[str, str] = {}
+        for page in range(limits.MAX_REFERRER_PAGES):
+            answer = await self._ask(
+                subject.repository, path, limits.MAX_REFERRER_PAGE, access, _ACCEPT_INDEX, query, absent=_NO_API
+            )
+            media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if answer.status != 200 or media_type not in {_OCI_INDEX, "application/json"}:
+                # A registry without the API; some answer with a page for people.
+                return None if page == 0 else tuple(found)
+            found += _descriptors(answer.body)
+            query = _next_page(answer, path)
+            if not query or len(found) > limits.MAX_REFERRERS:
+                break
+        return tuple(found)
+
+    # ── asking, with logins ──────────────────────────────────────────────────────────────────────────────────────────
+    async def _ask(
+        self,
+        repository: Repository,
+        path: str,
+        limit: int,
+        access: Access,
+        headers: dict[str, str],
+        query: dict[str, str] | None = None,
+        absent: frozenset[int] = frozenset({404}),
+    ) -> Answer:
+        """A 200, or a status in `absent`. Tries every login, as the kubelet does; raises `Unavailable` for the rest."""
+        place = self._location(repository)
+        registry = self.settings.current.of(place.registry)
+        url = self._transport.url(registry, f"/v2/{place.path}/{path}", query)
+        scope = f"repository:{place.path}:pull"
+        status = 0
+        for credential in access or (None,):
+            answer = await self._authorized(registry, url, limit, credential, headers, scope)
+            status = answer.status
+            if status == 200 or status in absent:
+                return answer
+            if status not in {401, 403}:
+                break
+        match status:
+            case 401 | 403:
+                who = "the credentials are refused" if access else "it wants credentials, and none match"
+                raise Unavailable(f"{place}: {who} ({status})")
+            case _:
+                raise Unavailable(f"{place}: the registry answers {status}")
+
+    async def _authorized(
+        self,
+        registry: HostSettings,
+        url: yarl.URL,
+        limit: int,
+        credential: Credential | None,
+        headers: dict[str, str],
+        scope: str,
+    ) -> Answer:
+        """One request with one login. A challenge is remembered, so that later requests bring their token at once."""
+
+        async def send() -> Answer:
+            authorization = await self._authorization(registry, scope, credential)
+            sent = headers if authorization is None else {**headers, "Authorization": authorization}
+            return await self._transport.get(registry, url, limit, headers=sent)
+
+        if registry.host not in self._challenges:
+            # One request of many at once meets the challenge; the others wait, and bring their token.
+            async with self._first.setdefault(registry.host, asyncio.Lock()):
+                if registry.host not in self._challenges:
+                    answer = await send()
+                    self._challenges[registry.host] = self._challenge_in(answer, registry)
+                    if answer.status != 401:
+                        return answer
+        answer = await send()
+        if answer.status != 401:
+            return answer
+        # The challenge has changed, or a token has ended early: once more, and no further.
+        self._challenges[registry.host] = self._challenge_in(answer, registry)
+        self._tokens.forget(_token_key(registry, scope, credential))
+        return await send()
+
+    def _challenge_in(self, answer: Answer, registry: HostSettings) -> Challenge | None:
+        if answer.status != 401:
+            return None
+        return auth.parse_challenge(answer.headers.getall("WWW-Authenticate", []), registry.host)
+
+    async def _authorization(self, registry: HostSettings, scope: str, credential: Credential | None) -> str | None:
+        challenge = self._challenges.get(registry.host)
+        if challenge is None:
+            return None
+        if challenge.realm is None:
+            usable = credential is not None and not credential.identity_token
+            return auth.basic(credential) if usable and credential is not None else None
+        key = _token_key(registry, scope, credential)
+        token = await self._tokens.get(key, lambda: self._fetch_token(registry, challenge, scope, credential))
+        return token.header
+
+    async def _fetch_token(
+        self, registry: HostSettings, challenge: Challenge, scope: str, credential: Credential | None
+    ) -> _KeptToken:
+        url = auth.token_url(challenge, scope, self.settings.current, registry)
+        form, headers = None, {}
+        if credential is not None:
+            if not auth.may_see(url, registry):
+                raise Unavailable(
+                    f"{registry.host}: its token service {auth.realm_host(url)} is another host; to log in there, an operator"
+                    f" adds `realms: [{auth.realm_host(url)}]` to it in registries.yaml"
+                )
+            if credential.identity_token:
+                form = {
+                    "grant_type": "refresh_token",
+                    "service": challenge.service,
+                    "client_id": "trusted-images",
+                    "scope": scope,
+                    "refresh_token": credential.password,
+                }
+                url = url.with_query(None)
+            else:
+                headers["Authorization"] = auth.basic(credential)
+        answer = await self._transport.get(registry, url, limits.MAX_TOKEN, headers=headers, form=form)
+        if answer.status != 200:
+            who = "refuses the credentials" if credential is not None else "gives no token to strangers"
+            raise Unavailable(f"{registry.host}: its token service {who} ({answer.status})")
+        try:
+            token = convert(read_json(answer.body, "token"), _Token, "token")
+        except Invalid as e:
+            raise Unavailable(f"{registry.host}: its token service's answer cannot be read") from e
+        text = token.token or token.access_token
+        if not text or not text.isascii() or not text.isprintable():
+            raise Unavailable(f"{registry.host}: its token service's answer holds no token")
+        return _KeptToken(f"Bearer {text}", max(token.expires_in, _TOKEN_SECONDS) * 0.9)
+
+    def _operators_keychain(self, place: Repository) -> DockerConfigKeychain | None:
+        host = self.settings.current.of(place.registry)
+        if host.dockerconfig is None:
+            return None
+        return self._operators.setdefault(host, DockerConfigKeychain(host.dockerconfig))
+
+
+def _token_key(registry: HostSettings, scope: str, credential: Credential | None) -> Hashable:
+    return registry.host, scope, credential
+
+
+def _size_of_found(found: _Found) -> int:
+    return 256 + (len(found.manifest.body) if found.manifest else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPort:
+    """Implements `trust.Registry` under one keychain."""
+
+    _client: RegistryClient
+    _keychain: Keychain
+
+    async def resolve(self, image: ImageReference) -> Resolved:
+        """The digest of `image`, from its bytes."""
+        return await self._client.resolve(image, await self._access(image.repository))
+
+    async def manifest(self, repository: Repository, reference: str) -> Manifest | None:
+        """The manifest or index that a tag or digest names."""
+        return await self._client.manifest(repository, reference, await self._access(repository))
+
+    async def blob(self, repository: Repository, blob: Descriptor, limit: int) -> bytes | None:
+        """A blob's bytes."""
+        return await self._client.blob(repository, blob, limit, await self._access(repository))
+
+    async def referrers(self, subject: Subject) -> Sequence[Descriptor] | None:
+        """The referrers API's list, or None where there is no such API."""
+        return await self._client.referrers(subject, await self._access(subject.repository))
+
+    async def attachments(self, subject: Subject, tag: str) -> Attachments:
+        """What a tag names and the referrers, asked for at once."""
+        tagged, referrers = await asyncio.gather(
+            _ending(self.manifest(subject.repository, tag)), _ending(self.referrers(subject))
+        )
+        return Attachments(tagged, referrers)
+
+    async def _access(self, repository: Repository) -> Access:
+        return await self._client.opened(self._keychain, repository)
+
+
+async def _ending(answer: Awaitable[T]) -> T | Rejected | Unavailable:
+    try:
+        return await answer
+    except (Rejected, Unavailable) as e:
+        return e
+    except TimeoutError:
+        return Unavailable("no answer in time")
+
+
+class _ByteBudget:
+    """Bytes that may be in the air at once; who would exceed them waits."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+        self._changed = asyncio.Condition()
+
+    def holding(self, size: int) -> "_Holding":
+        """A context in which `size` bytes are held."""
+        return _Holding(self, min(size, self._most))
+
+    async def take(self, size: int) -> None:
+        """Waits until `size` bytes are free, and takes them."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._held + size <= self._most)
+            self._held += size
+
+    async def give(self, size: int) -> None:
+        """Gives them back."""
+        async with self._changed:
+            self._held -= size
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    budget: _ByteBudget
+    size: int
+
+    async def __aenter__(self) -> None:
+        await self.budget.take(self.size)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.budget.give(self.size)
+
+
+# ── what bytes are ───────────────────────────────────────────────────────────────────────────────────────────────────
+def _refuse_ambiguous(body: bytes, media_type: str, name: str) -> None:
+    """Raises `Rejected` or `Invalid` if the bytes could be read as two different things (attack R-07)."""
+    if media_type not in _MANIFESTS | _INDEXES:
+        raise Rejected(f"{name}: of type {quote(media_type or 'none', 80)}, which is neither manifest nor index")
+    document = convert(read_json(body, name), _Body, name)
+    if document.schema_version != 2:
+        raise Rejected(f"{name}: schema version {document.schema_version} is not supported")
+    if document.media_type is not None and document.media_type != media_type:
+        raise Rejected(f"{name}: served as {media_type}, and says it is {quote(document.media_type, 80)}")
+    has_index, has_manifest = document.manifests is not None, document.layers is not None or document.config is not None
+    if has_index == has_manifest or has_index != (media_type in _INDEXES):
+        raise Rejected(f"{name}: could be read as manifest and as index, or as neither")
+
+
+def _children(manifest: Manifest) -> tuple[Digest, ...]:
+    """The digests of an index's children; none of a manifest. Raises `Rejected` or `Invalid`."""
+    if manifest.media_type not in _INDEXES:
+        return ()
+    children = convert(read_json(manifest.body, "index"), _Body, "index").manifests or []
+    if len(children) > limits.MAX_CHILDREN:
+        raise Rejected(f"an index of {len(children)} images, more than {limits.MAX_CHILDREN}")
+    return tuple(parse_digest(child.digest) for child in children)
+
+
+def _descriptors(body: bytes) -> list[Descriptor]:
+    """The referrers on a page; those whose digest is none are passed over. Raises `Invalid`."""
+    found = []
+    for listed in convert(read_json(body, "referrers"), _Referrers, "referrers").manifests:
+        try:
+            found.append(Descriptor(parse_digest(listed.digest), listed.media_type, listed.size))
+        except Invalid:
+            continue
+    return found
+
+
+def _next_page(answer: Answer, path: str) -> dict[str, str]:
+    """The query of the next page, if the registry's `Link` leads to the same list; only its query is taken (fault F12)."""
+    target, _, parameters = answer.headers.get("Link", "").partition(";")
+    if 'rel="next"' not in parameters and "rel=next" not in parameters:
+        return {}
+    try:
+        url = yarl.URL(target.strip().strip("<>"))
+    except ValueError:
+        return {}
+    return dict(url.query) if url.path.endswith(path) else {}
