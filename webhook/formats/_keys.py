@@ -43,8 +43,9 @@ class PublicKey:
     def verify(self, signature: bytes, message: bytes) -> None:
         """Returns if `signature` over `message` was made by this key. Raises `Rejected`.
 
-        ECDSA signatures are DER. For the larger curves both hashes that real signers use are tried: the one of the
-        curve's strength, and SHA-256, which cosign takes for every curve in its classic layout.
+        ECDSA signatures are DER. Where versions of cosign differ, all that they are known to write for a key of this kind is
+        tried: for P-384 and P-521 the hash of the curve's strength (cosign 3) and SHA-256 (cosign 2), for Ed25519 the plain
+        form (cosign 2) and Ed25519ph (cosign 3, whose own `verify` refuses it).
         """
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
@@ -53,7 +54,7 @@ class PublicKey:
         key = _load(self.spki)
         try:
             if isinstance(key, ed25519.Ed25519PublicKey):
-                key.verify(signature, message)
+                _verify_ed25519(key, signature, message)
             elif isinstance(key, ec.EllipticCurvePublicKey):
                 _verify_ecdsa(key, signature, message)
             else:
@@ -68,6 +69,23 @@ class PublicKey:
 def short(fingerprint: str) -> str:
     """A fingerprint as messages show it."""
     return f"{fingerprint[:23]}…"
+
+
+def _verify_ed25519(key: "ed25519.Ed25519PublicKey", signature: bytes, message: bytes) -> None:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        # The library at hand has no Ed25519ph.
+        from Crypto.Hash import SHA512
+        from Crypto.Signature import eddsa
+
+        verifier = eddsa.new(eddsa.import_public_key(key.public_bytes_raw()), "rfc8032")
+        try:
+            verifier.verify(SHA512.new(message), signature)
+        except ValueError as e:
+            raise InvalidSignature from e
 
 
 def _verify_ecdsa(key: "ec.EllipticCurvePublicKey", signature: bytes, message: bytes) -> None:
