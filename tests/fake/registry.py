@@ -139,10 +139,14 @@ class FakeRegistry:
         self._asked("referrers", subject.digest)
         if not self.referrers_api:
             return None
+        return self.list_referrers(subject.repository.path, subject.digest)
+
+    def list_referrers(self, repository: str, subject: Digest) -> list[Descriptor]:
+        """What refers to `subject`."""
         found = []
         for (path, digest), manifest in self.manifests.items():
             about = json.loads(manifest.body).get("subject") or {}
-            if path == subject.repository.path and about.get("digest") == subject.digest:
+            if path == repository and about.get("digest") == subject:
                 found.append(Descriptor(digest, manifest.media_type, len(manifest.body)))
         return found
 

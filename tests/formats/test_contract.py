@@ -1,0 +1,256 @@
+"""What every row of the table of formats must hold. A new format gets all of it for its one row."""
+
+import base64
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.captures import NOW
+from tests.fake.registry import FakeRegistry
+from tests.fake.signing import key, sign_bundle, sign_classic
+from webhook import limits
+from webhook.formats import FORMATS
+from webhook.image import Digest, Repository, Subject
+from webhook.parsing import Invalid, convert_all
+from webhook.trust import Claim, KeyRef, Registry, Rejected, Signer, Unavailable, Untrusted
+from webhook.verdict import Proof
+
+PATH = "shop/app"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to satisfy one format: how a policy says it, and how somebody signs."""
+
+    name: str
+    format: str
+    spec: Callable[[Digest], dict[str, Any]]
+    sign: Callable[[FakeRegistry, Digest], object]
+    by_evidence: bool = True
+
+
+CASES = [
+    Case("classic", "cosign", lambda _: {"key": key("a").pem}, lambda r, d: sign_classic(r, PATH, d, key("a"))),
+    Case("bundle", "cosign", lambda _: {"key": key("a").pem}, lambda r, d: sign_bundle(r, PATH, d, key("a"))),
+    Case(
+        "static",
+        "static",
+        lambda d: {"allow": True, "digests": [d], "reason": "why"},
+        lambda _r, _d: None,
+        by_evidence=False,
+    ),
+]
+SIGNED = [case for case in CASES if case.by_evidence]
+
+
+def ids(case: Case) -> str:
+    return case.name
+
+
+def build(case: Case, digest: Digest, **changed: Any) -> Signer:
+    row = FORMATS[case.format]
+    spec = convert_all({**case.spec(digest), **changed}, row.spec, "spec")
+    materials = {reference: reference.encode() for _, reference in row.keys(spec)}
+    return row.build(spec, materials)
+
+
+def claim_of(digest: Digest, path: str = PATH) -> Claim:
+    return Claim(Subject(Repository("registry.test", path), digest, "v1"))
+
+
+async def judged(signer: Signer, claim: Claim, registry: Registry) -> tuple[set[Proof], list[str], list[str]]:
+    """Proofs, reasons and causes, all evidence read."""
+    proofs: set[Proof] = set()
+    reasons: list[str] = []
+    causes: list[str] = []
+    async for evidence in signer.collect(claim, registry):
+        match evidence:
+            case Rejected():
+                reasons.append(str(evidence))
+            case Unavailable():
+                causes.append(str(evidence))
+            case Untrusted():
+                try:
+                    proofs.add(signer.check(evidence, claim, NOW))
+                except (Rejected, Invalid) as e:
+                    reasons.append(str(e))
+    return proofs, reasons, causes
+
+
+def signed(case: Case) -> tuple[FakeRegistry, Digest]:
+    registry = FakeRegistry()
+    digest = registry.push_image(PATH, "v1")
+    case.sign(registry, digest)
+    return registry, digest
+
+
+def test_every_format_has_a_case_here() -> None:
+    assert {case.format for case in CASES} == set(FORMATS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+async def test_a_good_signature_makes_a_proof(case: Case) -> None:
+    registry, digest = signed(case)
+    proofs, reasons, causes = await judged(build(case, digest), claim_of(digest), registry)
+    assert [proof.format for proof in proofs] == [case.format]
+    assert (reasons, causes) == ([], [])
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+async def test_another_digest_is_not_signed(case: Case) -> None:
+    registry, digest = signed(case)
+    other = registry.push_image(PATH, "v2", b"other")
+    # The evidence of the first image, offered for the second.
+    evidence = [e async for e in build(case, digest).collect(claim_of(digest), registry)]
+    for one in evidence:
+        assert isinstance(one, Untrusted)
+        with pytest.raises(Rejected, match=r"another image|not one of the 1 digests"):
+            build(case, digest).check(one, claim_of(other), NOW)
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=ids)
+async def test_another_key_is_rejected(case: Case) -> None:
+    registry, digest = signed(case)
+    proofs, reasons, _ = await judged(build(case, digest, key=key("b").pem), claim_of(digest), registry)
+    assert proofs == set()
+    assert "unknown key" in reasons[0] or "not signed by a key" in reasons[0]
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=ids)
+async def test_any_flipped_bit_is_rejected(case: Case) -> None:
+    registry, digest = signed(case)
+    signer, claim = build(case, digest), claim_of(digest)
+    [evidence] = [e async for e in signer.collect(claim, registry) if isinstance(e, Untrusted)]
+    for name, content in evidence.parts.items():
+        for position in range(0, len(content), 7):
+            flipped = bytearray(content)
+            flipped[position] ^= 4
+            try:
+                proof = signer.check(Untrusted("x", {**evidence.parts, name: bytes(flipped)}), claim, NOW)
+            except (Rejected, Invalid):
+                continue
+            # A bundle has parts that a key signature does not rest on; whatever they say, it is the same proof.
+            assert case.name == "bundle"
+            assert proof.identity == key("a").fingerprint
+            assert (
+                b"hint" in content[position - 12 : position + 12]
+                or b"Material" in content[position - 40 : position + 40]
+            )
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=ids)
+async def test_nothing_signed_is_no_proof(case: Case) -> None:
+    registry = FakeRegistry()
+    digest = registry.push_image(PATH, "v1")
+    assert await judged(build(case, digest), claim_of(digest), registry) == (set(), [], [])
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=ids)
+async def test_a_registry_that_is_down_is_unavailable_and_not_a_rejection(case: Case) -> None:
+    registry, digest = signed(case)
+    for method in ("manifest", "referrers", "blob"):
+        registry.fail(method, lambda: Unavailable("registry.test: connection refused"))
+    proofs, reasons, causes = await judged(build(case, digest), claim_of(digest), registry)
+    assert (proofs, reasons) == (set(), [])
+    assert "registry.test: connection refused" in causes
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_equal_demands_are_equal_values(case: Case) -> None:
+    digest = Digest(f"sha256:{'0' * 64}")
+    assert build(case, digest) == build(case, digest)
+    assert hash(build(case, digest)) == hash(build(case, digest))
+    hash(build(case, digest).scope(claim_of(digest)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_the_scope_tells_digests_apart(case: Case) -> None:
+    one, other = Digest(f"sha256:{'0' * 64}"), Digest(f"sha256:{'1' * 64}")
+    signer = build(case, one)
+    assert signer.scope(claim_of(one)) != signer.scope(claim_of(other))
+    attested = Claim(claim_of(one).subject, "https://slsa.dev/provenance/v1")
+    assert signer.scope(claim_of(one)) != signer.scope(attested)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_an_unknown_option_is_refused(case: Case) -> None:
+    with pytest.raises(Invalid, match=r"spec\.surprise: unknown field"):
+        build(case, Digest(f"sha256:{'0' * 64}"), surprise=1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+async def test_check_opens_no_socket(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, digest = signed(case)
+    signer, claim = build(case, digest), claim_of(digest)
+    evidence = [e async for e in signer.collect(claim, registry) if isinstance(e, Untrusted)]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("check opened a socket")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert signer.check(evidence[0], claim, NOW).format == case.format
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+@pytest.mark.parametrize("digest", ["", "sha256:", "sha256:abc", f"sha512:{'0' * 64}"])
+async def test_c14_a_claim_without_a_digest_proves_nothing(case: Case, digest: str) -> None:
+    registry, good = signed(case)
+    signer = build(case, good)
+    evidence = [e async for e in signer.collect(claim_of(good), registry) if isinstance(e, Untrusted)]
+    with pytest.raises(Invalid, match="not a digest"):
+        signer.check(evidence[0], claim_of(Digest(digest)), NOW)
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=ids)
+async def test_d01_an_oversized_blob_is_rejected_before_it_is_read(case: Case) -> None:
+    registry = FakeRegistry()
+    digest = registry.push_image(PATH, "v1")
+    huge = limits.MAX_BLOB + 1
+
+    def grow(document: dict[str, Any]) -> None:
+        (document["layers"][0] if "layers" in document else document)["size"] = huge
+
+    if case.name == "classic":
+        sign_classic(registry, PATH, digest, key("a"), edit_layer=grow)
+    else:
+        sign_bundle(registry, PATH, digest, key("a"), edit_manifest=grow)
+    proofs, reasons, _ = await judged(build(case, digest), claim_of(digest), registry)
+    assert proofs == set()
+    assert f"{huge} bytes, more than" in reasons[0]
+    assert registry.asked["blob"] == 0
+
+
+@pytest.mark.parametrize("case", SIGNED, ids=ids)
+async def test_duplicate_keys_under_a_good_signature_are_rejected(case: Case) -> None:
+    registry = FakeRegistry()
+    digest = registry.push_image(PATH, "v1")
+    other = f"sha256:{'0' * 64}"
+    if case.name == "classic":
+        twice = (
+            f'{{"critical":{{"identity":{{"docker-reference":"x"}},"image":{{"docker-manifest-digest":"{other}"}},'
+            f'"image":{{"docker-manifest-digest":"{digest}"}},"type":"cosign container image signature"}},"optional":null}}'
+        )
+        sign_classic(registry, PATH, digest, key("a"), content=twice.encode())
+    else:
+        twice = (
+            f'{{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://sigstore.dev/cosign/sign/v1",'
+            f'"subject":[{{"digest":{{"sha256":"{other[7:]}"}}}}],"subject":[{{"digest":{{"sha256":"{digest[7:]}"}}}}]}}'
+        )
+        sign_bundle(registry, PATH, digest, key("a"), signed=twice.encode())
+    proofs, reasons, _ = await judged(build(case, digest), claim_of(digest), registry)
+    assert proofs == set()
+    assert "duplicate key" in reasons[0]
+
+
+def test_key_references_are_listed_with_their_paths() -> None:
+    row = FORMATS["cosign"]
+    spec = convert_all({"keys": ["secret://a#b", "secret://c#d"]}, row.spec, "")
+    assert list(row.keys(spec)) == [(".keys[0]", KeyRef("secret://a#b")), (".keys[1]", KeyRef("secret://c#d"))]
+
+
+def test_base64_of_the_fakes_is_standard() -> None:
+    assert base64.b64decode(key("a").hint, validate=True)
