@@ -5,10 +5,10 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format lock clean
+.PHONY: help demo test check bench e2e format lock clean
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/ready: pyproject.toml requirements/dev.txt
 	@echo "==> .venv: $$($(PYTHON) --version), requirements/dev.txt (hashes checked)"
@@ -21,10 +21,10 @@ help:  ## what can be made
 demo: .venv/ready  ## the main job: a real server, really signed images, no cluster
 	@$(BIN)/kubectl-trust demo
 
-test: .venv/ready  ## every test, with the coverage floor
+test: .venv/ready  ## every test, and that all that decides trust was tested
 	@echo "==> tests"
 	@$(BIN)/python -m pytest -n auto --cov --cov-report= $(ARGS)
-	@$(BIN)/python -m tests.coverage_floor
+	@test -n "$(ARGS)" || $(BIN)/python -m tests.coverage_floor
 
 check: .venv/ready  ## formatting, lint, types, layers
 	@echo "==> ruff format" && $(BIN)/ruff format --check .
@@ -34,6 +34,9 @@ check: .venv/ready  ## formatting, lint, types, layers
 
 bench: .venv/ready  ## figures beside their targets, also in build/bench.json
 	@$(BIN)/python -m bench
+
+e2e:  ## the end-to-end suite on a kind cluster (not there yet)
+	@echo "There is no end-to-end suite yet: the operator and the chart come first. make demo runs the real server without a cluster." >&2; exit 1
 
 format: .venv/ready  ## write the code as the formatter wants it
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
