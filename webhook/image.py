@@ -164,6 +164,8 @@ def normalise_host(text: str) -> str:
             raise Invalid(f"{quote(text, 80)}: not an IPv6 address") from e
     if port is not None and not 0 < int(port) < 65_536:
         raise Invalid(f"{quote(text, 80)}: not a port")
-    if port is not None and int(port) != _HTTPS_PORT:
-        return f"{name}:{int(port)}"
+    number = _HTTPS_PORT if port is None else int(port)
+    # Without its port a host of one label would read as a part of a path on Docker Hub.
+    if number != _HTTPS_PORT or not names_host(name):
+        return f"{name}:{number}"
     return DOCKER_HUB if name in _DOCKER_HUB_NAMES else name
