@@ -117,7 +117,7 @@ def test_a_tag_beside_a_digest_is_kept_and_no_default_tag_is_invented() -> None:
     ],
 )
 def test_p01_p02_p06_r08_hostile_references_are_refused(written: str, why: str) -> None:
-    with pytest.raises(Invalid, match="^not an image reference: ") as refused:
+    with pytest.raises(Invalid, match=r"^not an image reference: ") as refused:
         parse_reference(written)
     assert why in str(refused.value)
     # The message can be printed anywhere and is short, whatever was written.

@@ -17,6 +17,7 @@ from webhook.parsing import Invalid, quote
 from webhook.verdict import Finding, Proof, Satisfied, Unknown, Unsatisfied
 
 RESERVED: Final = frozenset({"any", "all", "and", "or", "of"})
+_SPACE: Final = " \t\r\n"
 _TOKEN: Final = re.compile(r"[ \t\r\n]*(?:(?P<word>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)|(?P<mark>[(),]))")
 
 
@@ -176,14 +177,14 @@ class _Parser:
 def _tokens(text: str) -> Iterator[tuple[int, str]]:
     """Column and text of every token; the end is an empty one."""
     at = 0
-    while at < len(text.rstrip()):
+    while at < len(text.rstrip(_SPACE)):
         match = _TOKEN.match(text, at)
         if match is None:
-            column = at + len(text[at:]) - len(text[at:].lstrip()) + 1
+            column = at + len(text[at:]) - len(text[at:].lstrip(_SPACE)) + 1
             raise Invalid(f"column {column}: {quote(text[column - 1])} is not part of any name")
         yield match.start(match.lastgroup or 0) + 1, match[match.lastgroup or 0]
         at = match.end()
-    yield len(text.rstrip()) + 1, ""
+    yield len(text.rstrip(_SPACE)) + 1, ""
 
 
 def names(expression: Expr) -> frozenset[str]:
