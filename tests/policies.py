@@ -26,9 +26,8 @@ def policy(
     **fields: Any,
 ) -> Policy:
     """The policy `namespace/name`, or the cluster policy `name`; without a spec, `images: [**]` and one cosign key."""
-    if isinstance(spec, str):
-        spec = yaml.safe_load(spec)
-    whole = {"images": ["**"], **(SIGNED if spec is None else spec), **fields}
+    given: Mapping[str, Any] = yaml.safe_load(spec) if isinstance(spec, str) else spec or SIGNED
+    whole: dict[str, Any] = {"images": ["**"], **given, **fields}
     namespace, slash, last = name.rpartition("/")
     return parse_policy(PolicyKey(namespace if slash else None, last), whole, inline(whole, materials), FORMATS, HOME)
 

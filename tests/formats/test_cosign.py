@@ -292,6 +292,7 @@ async def test_c18_optional_may_be_anything_and_extra_members_are_ignored(
         ({"prefix": "registry.test/pro", "signedPrefix": "upstream.io/x"}, "registry.test/prod/app", "prod/app", True),
         ({"prefix": "registry.test", "signedPrefix": "upstream.io"}, "upstream.io/prod/app", "prod/app", True),
         ("repository", "UPPER/case", "prod/app", False),
+        ("repository", "no name", "prod/app", False),
     ],
 )
 async def test_c19_the_name_that_was_signed(identity: Any, signed_name: str, deployed: str, accepted: bool) -> None:

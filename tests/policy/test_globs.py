@@ -21,6 +21,7 @@ DIGEST = "sha256:" + "ab" * 32
         ("nginx", ["nginx", "docker.io/library/nginx:1", f"nginx@{DIGEST}"], ["acme/nginx", "ghcr.io/library/nginx"]),
         ("docker.io/library/*", ["nginx", "docker.io/redis"], ["acme/web", "library/a/b"]),
         ("docker.io/**", ["nginx", "acme/web", "a/b/c"], ["docker.io.evil.io/nginx", "ghcr.io/nginx"]),
+        ("docker.io/ubuntu", ["ubuntu"], ["acme/ubuntu"]),
         ("acme/*", ["acme/web"], ["acme/web/api", "ghcr.io/acme/web"]),
         ("ghcr.io/acme/*", ["ghcr.io/acme/web", "GHCR.IO:443/acme/web"], ["ghcr.io/acme/web/api", "ghcr.io/acmee/x"]),
         ("ghcr.io/acme/**", ["ghcr.io/acme/web", "ghcr.io/acme/web/api"], ["ghcr.io/acme", "ghcr.io/acme-evil/web"]),

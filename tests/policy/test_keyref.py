@@ -5,6 +5,7 @@ import pytest
 from webhook import limits
 from webhook.parsing import Invalid
 from webhook.policy.keyref import ObjectKey, Pem, parse_keyref
+from webhook.trust import KeyRef
 from webhook.verdict import PolicyKey
 
 TENANT = PolicyKey("shop", "web")
@@ -23,14 +24,14 @@ CLUSTER = PolicyKey(None, "web")
     ],
 )
 def test_a_key_string_names_one_entry(reference: str, owner: PolicyKey, key: ObjectKey) -> None:
-    assert parse_keyref(reference, owner, "trusted-images") == key
+    assert parse_keyref(KeyRef(reference), owner, "trusted-images") == key
 
 
 def test_a_key_may_stand_in_the_policy() -> None:
     text = "\n-----BEGIN PUBLIC KEY-----\nx"
-    assert parse_keyref(text, TENANT, "home") == Pem(text)
+    assert parse_keyref(KeyRef(text), TENANT, "home") == Pem(text)
     with pytest.raises(Invalid, match="more than 1048576 bytes"):
-        parse_keyref("-----BEGIN " + "x" * limits.MAX_KEY_MATERIAL, TENANT, "home")
+        parse_keyref(KeyRef("-----BEGIN " + "x" * limits.MAX_KEY_MATERIAL), TENANT, "home")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_key_may_stand_in_the_policy() -> None:
 )
 def test_m06_a_policy_reads_no_other_namespace(reference: str, owner: PolicyKey) -> None:
     with pytest.raises(Invalid, match="namespace only"):
-        parse_keyref(reference, owner, "trusted-images")
+        parse_keyref(KeyRef(reference), owner, "trusted-images")
 
 
 @pytest.mark.parametrize(
@@ -69,15 +70,15 @@ def test_m06_a_policy_reads_no_other_namespace(reference: str, owner: PolicyKey)
 )
 def test_m08_what_is_no_key_string_is_refused(reference: str, why: str) -> None:
     with pytest.raises(Invalid) as refused:
-        parse_keyref(reference, TENANT, "trusted-images")
+        parse_keyref(KeyRef(reference), TENANT, "trusted-images")
     assert why in str(refused.value)
 
 
 def test_s08_text_that_may_be_a_private_key_is_not_repeated() -> None:
     with pytest.raises(Invalid) as refused:
-        parse_keyref("MC4CAQAwBQYDK2VwBCIEIHVzZXI=", TENANT, "trusted-images")
+        parse_keyref(KeyRef("MC4CAQAwBQYDK2VwBCIEIHVzZXI="), TENANT, "trusted-images")
     assert "MC4C" not in str(refused.value)
 
 
 def test_a_key_is_named_so_that_people_find_it() -> None:
-    assert str(parse_keyref("secret://pub#a", TENANT, "home")) == "Secret shop/pub, entry a"
+    assert str(parse_keyref(KeyRef("secret://pub#a"), TENANT, "home")) == "Secret shop/pub, entry a"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.policies import KEY, SIGNED, inline, policy
 from webhook.formats import FORMATS
+from webhook.image import parse_digest
 from webhook.parsing import Invalid
 from webhook.policy.globs import EVERYTHING
 from webhook.policy.parse import (
@@ -19,10 +20,10 @@ from webhook.policy.parse import (
     warnings,
 )
 from webhook.policy.policy import ALL_WORKLOADS, NO_DENIALS, Policy, Selector
-from webhook.trust import Unresolved
+from webhook.trust import KeyRef, Unresolved
 from webhook.verdict import PolicyKey
 
-DIGEST = "sha256:" + "ab" * 32
+DIGEST = parse_digest("sha256:" + "ab" * 32)
 PRINT = "SHA256:" + "ab" * 32
 
 
@@ -78,7 +79,7 @@ def test_every_field_reaches_the_policy() -> None:
     assert read.fallback
     assert str(read.require) == "(first and second)"
     assert (read.tags, read.mode, read.message) == ("refuse", "warn", "ask the platform team")
-    assert (read.deny.digests, read.deny.keys) == ({DIGEST}, {PRINT})
+    assert (read.deny.digests, read.deny.keys) == (frozenset({DIGEST}), frozenset({PRINT}))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_m10_a_private_key_in_a_policy_is_refused_and_never_repeated() -> None:
 
 def test_a_key_that_cannot_be_had_now_leaves_its_signer_unresolved_and_the_policy_whole() -> None:
     read = policy(spec={"signers": [{"name": "a", "cosign": {"keys": ["secret://gone#x", KEY]}}]},
-                  materials={"secret://gone#x": Unresolved("no Secret shop/gone")})  # fmt: skip
+                  materials={KeyRef("secret://gone#x"): Unresolved("no Secret shop/gone")})  # fmt: skip
     assert read.signers[0].signer == Unresolved("no Secret shop/gone")
     assert warnings(read) == ('signer "a": no Secret shop/gone',)
     unread = policy(spec={"signers": [{"name": "a", "cosign": {"key": "secret://gone#x"}}]})
@@ -250,7 +251,7 @@ def test_a_broken_policy_covers_what_it_can_be_read_to_cover() -> None:
     assert broken.namespaces is not None
     assert broken.namespaces.includes("prod-a")
     assert broken.workloads.containers == {"main"}
-    assert (broken.fallback, broken.mode, broken.deny.digests) == (True, "warn", {DIGEST})
+    assert (broken.fallback, broken.mode, broken.deny.digests) == (True, "warn", frozenset({DIGEST}))
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def signed(*identities: str, causes: tuple[str, ...] = ()) -> Satisfied:
 
 NO = Unsatisfied(("no",))
 DOWN = Unknown(("down",))
+VALUES: tuple[Finding, ...] = (signed("1"), NO, DOWN)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +180,13 @@ _EXPRESSIONS = st.recursive(
 
 @given(_EXPRESSIONS)
 def test_v02_the_result_is_what_every_way_the_unknown_could_turn_out_agrees_on(expression: Expr) -> None:
-    for given_values in itertools.product((signed("1"), NO, DOWN), repeat=len(NAMES)):
+    for given_values in itertools.product(VALUES, repeat=len(NAMES)):
         findings: dict[str, Finding] = dict(zip(NAMES, given_values, strict=True))
         found = evaluate(expression, findings)
         open_names = [name for name in NAMES if isinstance(findings[name], Unknown)]
         endings = {
             type(evaluate(expression, {**findings, **dict(zip(open_names, values, strict=True))}))
-            for values in itertools.product((signed("1"), NO), repeat=len(open_names))
+            for values in itertools.product(VALUES[:2], repeat=len(open_names))
         }
         # Sound: a certain answer is certain. (An unknown one may be certain only when a name occurs twice.)
         if not isinstance(found, Unknown):

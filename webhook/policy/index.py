@@ -101,7 +101,7 @@ class PolicyIndex:
         end = len(repository.registry)
         yield from drawers.get((namespace, ""), ())
         yield from drawers.get((_ANYWHERE, ""), ())
-        while end >= 0:
+        while True:
             beginning = name[:end]
             yield from drawers.get((namespace, beginning), ())
             yield from drawers.get((_ANYWHERE, beginning), ())

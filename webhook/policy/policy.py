@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
 from webhook.image import Digest
 from webhook.policy.globs import ImageGlob, NameGlob
@@ -49,6 +49,8 @@ class Expression:
                 return self.key in labels
             case "DoesNotExist":
                 return self.key not in labels
+            case _:
+                assert_never(self.operator)
 
 
 @dataclass(frozen=True, slots=True)
