@@ -420,31 +420,45 @@ _SILENT: Final = _Silent()
 def _denial(case: _Case, policy: Policy) -> Denied | Undecided | _Silent | None:
     """What the deny list of `policy` says. None: that depends on something not fetched yet.
 
-    It is judged on each review, from the snapshot, whatever is remembered. Keys: what stands only because a denied key
-    signed it is denied; an image that somebody else has signed as well stands by that.
+    It is judged on each review, from the snapshot, whatever is remembered.
     """
-    deny = policy.deny
-    if deny.digests:
-        digests = _digests(case)
-        hit = next((digest for digest in digests if digest in deny.digests), None)
-        if hit is not None:
-            return Denied((f"digest {hit} is on the policy's deny list",), final=True, subject=case.subject)
-        match case.resolved:
-            case None:
-                return None
-            case Unavailable():
-                return Undecided((str(case.resolved),), case.subject)
-    for covering in case.covering if deny.keys else ():
-        if covering.faults:
-            continue
-        finding = _required(case, covering, without=frozenset())
-        if isinstance(finding, Unknown) and _is_missing_some(case, covering):
-            return None
-        kept = _required(case, covering, without=deny.keys)
-        if isinstance(finding, Satisfied) and not isinstance(kept, Satisfied):
-            denied = sorted({proof.identity for proof in finding.proofs} & deny.keys)
-            return Denied((f"signed by {', '.join(denied)}, which is on the policy's deny list",), True, case.subject)
+    if policy.deny.digests:
+        said = _denied_digest(case, policy.deny.digests)
+        if not isinstance(said, _Silent):
+            return said
+    for covering in case.covering if policy.deny.keys else ():
+        said = _denied_key(case, covering, policy.deny.keys)
+        if not isinstance(said, _Silent):
+            return said
     return _SILENT
+
+
+def _denied_digest(case: _Case, denied: frozenset[Digest]) -> Denied | Undecided | _Silent | None:
+    for digest in _digests(case):
+        if digest in denied:
+            return Denied((f"digest {digest} is on the policy's deny list",), final=True, subject=case.subject)
+    match case.resolved:
+        case None:
+            return None
+        case Unavailable():
+            return Undecided((str(case.resolved),), case.subject)
+    return _SILENT
+
+
+def _denied_key(case: _Case, covering: Policy, denied: frozenset[str]) -> Denied | Undecided | _Silent | None:
+    """What stands only because a denied key signed it is denied; what somebody else signed as well stands by that."""
+    if covering.faults:
+        return _SILENT
+    finding = _required(case, covering, without=frozenset())
+    kept = _required(case, covering, without=denied)
+    if isinstance(kept, Unknown) and _is_missing_some(case, covering):
+        return None
+    if not isinstance(finding, Satisfied) or isinstance(kept, Satisfied):
+        return _SILENT
+    if isinstance(kept, Unknown):
+        return Undecided(kept.causes, case.subject)
+    signed = sorted({proof.identity for proof in finding.proofs} & denied)
+    return Denied((f"signed by {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
 
 
 def _digests(case: _Case) -> tuple[Digest, ...]:
