@@ -1,0 +1,181 @@
+"""Enforcement: the table of outcome by mode, and the words people read (attacks V-03, X-14)."""
+
+import pytest
+
+from webhook import limits
+from webhook.image import Repository, Subject, digest_of
+from webhook.judge.enforce import settle, verdict_of
+from webhook.judge.evaluate import Judgement
+from webhook.judge.explain import as_json, denial, warning
+from webhook.judge.workload import Placed, Question
+from webhook.policy.policy import Workload
+from webhook.verdict import (
+    Allowed,
+    Deferred,
+    Denied,
+    Mode,
+    NamedFinding,
+    Outcome,
+    PolicyKey,
+    Proof,
+    Ruling,
+    Satisfied,
+    Uncovered,
+    Undecided,
+    Unknown,
+    Unsatisfied,
+)
+
+DIGEST = digest_of(b"image")
+SUBJECT = Subject(Repository("ghcr.io", "a/b"), DIGEST, "v1")
+PROOFS = frozenset({Proof("cosign", "SHA256:bb", "x"), Proof("cosign", "SHA256:aa", "x")})
+ALLOWED = Allowed(SUBJECT, PROOFS)
+BY_TAG = Allowed(SUBJECT, PROOFS, by_tag=True)
+DENIED = Denied(("no signature",), subject=SUBJECT, fix="sign it")
+UNDECIDED = Undecided(("down", "slow"), SUBJECT)
+PLACE = "spec.containers[0].image"
+
+
+def ruling(
+    outcome: Outcome, mode: Mode = "enforce", *, place: str = PLACE, name: str = "p", message: str | None = None
+) -> Ruling:
+    return Ruling((place,), "ghcr.io/a/b:v1", PolicyKey("shop", name), outcome, mode, message)
+
+
+def question(*places: str) -> Question:
+    images = tuple(Placed(place, "ghcr.io/a/b:v1", "main") for place in places or (PLACE,))
+    return Question(Workload("shop", "default", {}), (), images)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "mode", "allowed", "code", "warned"),
+    [
+        (ALLOWED, "enforce", True, 200, False),
+        (ALLOWED, "warn", True, 200, False),
+        (ALLOWED, "audit", True, 200, False),
+        (BY_TAG, "enforce", True, 200, True),
+        (DENIED, "enforce", False, 403, False),
+        (DENIED, "warn", True, 200, True),
+        (DENIED, "audit", True, 200, False),
+        (UNDECIDED, "enforce", False, 503, False),
+        (UNDECIDED, "warn", True, 200, True),
+        (UNDECIDED, "audit", True, 200, False),
+    ],
+)
+def test_v03_the_table_of_enforcement(outcome: Outcome, mode: Mode, allowed: bool, code: int, warned: bool) -> None:
+    answer = settle(question(), [ruling(outcome, mode)])
+    assert (answer.allowed, answer.code, bool(answer.warnings)) == (allowed, code, warned)
+    assert bool(answer.message) is not allowed
+    assert verdict_of([ruling(outcome, mode)]) == {200: "allowed", 403: "denied", 503: "undecided"}[code]
+
+
+def test_v03_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() -> None:
+    rulings = [
+        ruling(ALLOWED, name="a"),
+        ruling(UNDECIDED, name="b"),
+        ruling(DENIED, name="c"),
+        ruling(ALLOWED, name="d"),
+    ]
+    answer = settle(question(), rulings)
+    assert answer.code == 403
+    # The denial is told first; the doubt is told, too.
+    assert answer.message.splitlines() == [
+        f"{PLACE} ghcr.io/a/b:v1 ({DIGEST[:19]}…): policy shop/c: no signature. Fix: sign it",
+        f"{PLACE} ghcr.io/a/b:v1 ({DIGEST[:19]}…): policy shop/b: could not verify: down; slow. A retry may help",
+    ]
+    assert answer.annotations["verdict"] == "denied"
+    assert settle(question(), rulings[:2]).code == 503
+
+
+def test_v03_an_image_nobody_judged_refuses_everything() -> None:
+    for judgements in ([], [ruling(ALLOWED)]):
+        answer = settle(question(PLACE, "spec.containers[1].image"), judgements)
+        assert (answer.allowed, answer.code) == (False, 500)
+        assert "spec.containers[1].image" in answer.message
+    nothing = settle(Question(Workload("shop", "default", {}), (), ()), [])
+    assert (nothing.allowed, nothing.code) == (False, 500)
+
+
+def test_what_is_uncovered_or_left_for_later_is_admitted_with_a_warning() -> None:
+    answer = settle(question(), [Uncovered((PLACE,), "ghcr.io/a/b:v1")])
+    assert answer.allowed
+    assert answer.warnings == (f"{PLACE} ghcr.io/a/b:v1: no trust policy covers this image; it was not verified",)
+    answer = settle(question(), [Deferred((PLACE,))])
+    assert answer.warnings == (f"{PLACE}: no image yet; the Pods made from it will be judged",)
+    assert verdict_of([Deferred((PLACE,)), Uncovered((PLACE,), "x")]) == "allowed"
+
+
+def test_the_policys_own_message_is_shown_harmlessly() -> None:
+    answer = settle(question(), [ruling(DENIED, message="ask \x1b[31m#platform")])
+    assert answer.message.endswith("Fix: sign it. ask \\x1b[31m#platform")
+
+
+def test_the_audit_log_gets_verdict_policies_digests_signers_and_what_a_mode_let_pass() -> None:
+    answer = settle(
+        question(), [ruling(ALLOWED, name="a"), ruling(DENIED, "audit", name="b"), Uncovered((PLACE,), "x")]
+    )
+    assert answer.annotations == {
+        "verdict": "allowed",
+        "policy": "shop/a,shop/b",
+        "digest": DIGEST,
+        "signer": "SHA256:aa, SHA256:bb",
+        "not-enforced": f"{PLACE} ghcr.io/a/b:v1 ({DIGEST[:19]}…): policy shop/b: no signature. Fix: sign it",
+    }
+    unread = Ruling((PLACE,), "UPPER", None, Denied(("not an image reference",)))
+    assert settle(question(), [unread]).annotations == {"verdict": "denied"}
+
+
+def test_x14_warnings_and_denials_are_bounded() -> None:
+    places = [f"spec.containers[{i}].image" for i in range(50)]
+    many = [ruling(DENIED, place=place) for place in places]
+    answer = settle(question(*places), many)
+    assert len(answer.message.splitlines()) == limits.MAX_DENIAL_LINES + 1
+    assert answer.message.endswith("and 30 more")
+    warned = settle(question(*places), [ruling(DENIED, "warn", place=place, message="x" * 500) for place in places])
+    assert len(warned.warnings) == limits.MAX_WARNINGS
+    assert all(len(text) <= limits.MAX_WARNING for text in warned.warnings)
+    assert warning("a\nb") == "a; b"
+    assert denial(["a"]) == "a"
+
+
+def test_a_line_names_three_places_and_says_that_there_are_more() -> None:
+    four = Ruling(("a", "b", "c", "d"), f"ghcr.io/a/b@{DIGEST}", PolicyKey(None, "p"), DENIED)
+    message = settle(question("a", "b", "c", "d"), [four]).message
+    assert message == f"a, b, c … ghcr.io/a/b@{DIGEST}: policy cluster/p: no signature. Fix: sign it"
+
+
+def test_json_has_one_object_per_image() -> None:
+    findings = (
+        NamedFinding("a", Satisfied(PROOFS)),
+        NamedFinding("b", Unsatisfied(("no", "neither"))),
+        NamedFinding("c", Unknown(("down",))),
+    )
+    judgements: list[Judgement] = [
+        Ruling((PLACE,), "x:v1", PolicyKey("shop", "p"), ALLOWED, findings=findings),
+        Ruling((PLACE,), "x:v1", PolicyKey(None, "q"), DENIED, "warn"),
+        Ruling((PLACE,), "x:v1", PolicyKey(None, "r"), UNDECIDED),
+        Ruling((PLACE,), "UPPER", None, Denied(("no reference",))),
+        Uncovered((PLACE,), "y:v1"),
+        Deferred((PLACE,)),
+    ]
+    first, second, third = as_json(judgements, {"x:v1": "undecided", "UPPER": "denied", "y:v1": "allowed"})
+    assert (first["image"], first["digest"], first["verdict"]) == ("x:v1", DIGEST, "undecided")
+    assert first["policies"] == [
+        {
+            "name": "shop/p",
+            "satisfied": True,
+            "signers": [
+                {"name": "a", "satisfied": True, "identity": "SHA256:aa, SHA256:bb", "reason": None},
+                {"name": "b", "satisfied": False, "identity": None, "reason": "no; neither"},
+                {"name": "c", "satisfied": None, "identity": None, "reason": "down"},
+            ],
+        },
+        {"name": "cluster/q", "satisfied": False, "signers": []},
+        {"name": "cluster/r", "satisfied": None, "signers": []},
+    ]
+    assert first["reasons"] == [
+        f"{PLACE} x:v1 ({DIGEST[:19]}…): policy cluster/q: no signature. Fix: sign it [warn only]",
+        f"{PLACE} x:v1 ({DIGEST[:19]}…): policy cluster/r: could not verify: down; slow. A retry may help",
+    ]
+    assert (second["digest"], second["policies"]) == (None, [])
+    assert third["reasons"] == [f"{PLACE} y:v1: no trust policy covers this image; it was not verified"]
