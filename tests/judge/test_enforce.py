@@ -6,7 +6,7 @@ from webhook import limits
 from webhook.image import Repository, Subject, digest_of
 from webhook.judge.enforce import settle, verdict_of
 from webhook.judge.evaluate import Judgement
-from webhook.judge.explain import as_json, denial, warning
+from webhook.judge.explain import as_json, denial, sentence, warning
 from webhook.judge.workload import Placed, Question
 from webhook.policy.policy import Workload
 from webhook.verdict import (
@@ -142,6 +142,10 @@ def test_a_line_names_three_places_and_says_that_there_are_more() -> None:
     four = Ruling(("a", "b", "c", "d"), f"ghcr.io/a/b@{DIGEST}", PolicyKey(None, "p"), DENIED)
     message = settle(question("a", "b", "c", "d"), [four]).message
     assert message == f"a, b, c … ghcr.io/a/b@{DIGEST}: policy cluster/p: no signature. Fix: sign it"
+
+
+def test_an_allowance_can_be_told_too() -> None:
+    assert sentence(ruling(ALLOWED)).endswith(": policy shop/p: signed by SHA256:aa, SHA256:bb")
 
 
 def test_json_has_one_object_per_image() -> None:

@@ -1,6 +1,7 @@
 """The judge: rulings from policies and evidence (attacks V, M, P-10, X-16; F for outages)."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +16,15 @@ from tests.fake.registries import ANONYMOUS, FakeKeychain, FakeRegistries
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key, sign_bundle, sign_classic
 from tests.policies import policy
-from webhook.image import Digest, digest_of
+from webhook.image import Digest, ImageReference, Repository, digest_of
 from webhook.judge.enforce import settle
 from webhook.judge.evaluate import Judge, Judgement
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore
+from webhook.parsing import Invalid
 from webhook.policy.parse import broken_policy
 from webhook.policy.policy import ContainerKind, Policy, Workload
-from webhook.trust import Unavailable
+from webhook.trust import Rejected, Resolved, Unavailable
 from webhook.verdict import (
     Allowed,
     Answer,
@@ -233,6 +235,57 @@ async def test_what_never_answers_is_undecided_under_every_policy(
     denies = policy("shop/deny", {"deny": {"digests": [digest_of(b"x")]}})
     rulings = await world.rulings([cosign(), denies], f"{HOST}/app:v1", seconds=0.01)
     assert [r.outcome for r in rulings] == [Undecided(("it could not be read in time",))] * 2
+
+
+async def test_v01_a_policy_that_demands_nothing_allows_nothing(world: World) -> None:
+    # It cannot be written; should one come into being all the same, it admits no image.
+    world.signed("app", key("a"))
+    outcome = await world.outcome([dataclasses.replace(cosign(), require=None)], f"{HOST}/app:v1")
+    assert isinstance(outcome, Denied)
+    assert outcome.reasons == ("the policy names no signer",)
+
+
+async def test_v01_a_proof_alone_is_not_an_image(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = world.signed("app", key("a"))
+    gate = asyncio.Event()
+    original = FakeRegistry.resolve
+
+    async def slow(self: FakeRegistry, image: ImageReference) -> Resolved:
+        await gate.wait()
+        return await original(self, image)
+
+    monkeypatch.setattr(FakeRegistry, "resolve", slow)
+    early = await world.outcome([cosign()], f"{HOST}/app@{digest}", seconds=0.2)
+    assert isinstance(early, Undecided)
+    assert isinstance(world.counter.weighed[0], Satisfied)
+    gate.set()
+    assert isinstance(await world.outcome([cosign()], f"{HOST}/app@{digest}"), Allowed)
+
+
+async def test_what_breaks_a_rule_of_parsing_is_denied(world: World) -> None:
+    world.registry.fail("resolve", lambda: Invalid("manifest.layers: required"))
+    outcome = await world.outcome([cosign()], f"{HOST}/app:v1")
+    assert outcome == Denied(("manifest.layers: required",))
+
+
+@pytest.mark.parametrize(
+    ("failure", "ending"), [(Unavailable("its secret is unreadable"), Undecided), (Rejected("its secret"), Denied)]
+)
+async def test_signatures_in_a_repository_that_cannot_be_opened(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception, ending: type
+) -> None:
+    world.signed("app", key("a"))
+
+    async def opened(_self: FakeRegistries, _keychain: FakeKeychain, repository: Repository) -> tuple[()]:
+        if repository.path == "signatures":
+            raise failure
+        return ()
+
+    monkeypatch.setattr(FakeRegistries, "opened", opened)
+    signer = {"name": "a", "cosign": {"key": key("a").pem, "repository": f"{HOST}/signatures"}}
+    outcome = await world.outcome([policy("shop/web", {"signers": [signer]})], f"{HOST}/app:v1")
+    assert isinstance(outcome, ending)
+    assert "its secret" in str(outcome)
 
 
 # ── which images are asked about ─────────────────────────────────────────────────────────────────────────────────────

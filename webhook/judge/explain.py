@@ -4,7 +4,7 @@ Decides nothing. Every line begins with the place and the image, then the cause,
 signature was escaped and cut where it entered the text (`parsing.quote`); nothing here repeats raw bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, assert_never
 
 from webhook import limits
@@ -29,7 +29,7 @@ Verdict = Literal["allowed", "denied", "undecided"]
 
 
 def sentence(ruling: Ruling) -> str:
-    """One line for people about a ruling that is not `Allowed`: where, which image, which policy, cause, fix."""
+    """One line for people about a ruling: where, which image, which policy, and who signed, or cause and fix."""
     outcome = ruling.outcome
     match outcome:
         case Allowed():
@@ -88,45 +88,37 @@ def warning(text: str) -> str:
     return line if len(line) <= limits.MAX_WARNING else f"{line[: limits.MAX_WARNING - 1]}…"
 
 
-def as_json(judgements: Iterable[Judgement], verdicts: dict[str, Verdict]) -> list[dict[str, object]]:
+def as_json(judgements: Iterable[Judgement], verdicts: Mapping[str, Verdict]) -> list[dict[str, object]]:
     """One object per image, as `kubectl trust verify -o json` prints them; `verdicts` by image."""
-    objects: dict[str, dict[str, object]] = {}
+    by_image: dict[str, list[Ruling | Uncovered]] = {}
     for judgement in judgements:
-        if isinstance(judgement, Deferred):
-            continue
-        entry = objects.setdefault(judgement.image, _entry(judgement, verdicts))
-        entry["digest"] = entry["digest"] or digest_of(judgement)
-        policies, reasons = entry["policies"], entry["reasons"]
-        if isinstance(policies, list) and isinstance(reasons, list):
-            _describe(judgement, policies, reasons)
-    return list(objects.values())
+        if not isinstance(judgement, Deferred):
+            by_image.setdefault(judgement.image, []).append(judgement)
+    return [
+        {
+            "image": image,
+            "digest": next(filter(None, map(digest_of, said)), None),
+            "verdict": verdicts[image],
+            "policies": [
+                {
+                    "name": str(ruling.policy),
+                    "satisfied": _satisfied(ruling.outcome),
+                    "signers": [_signer(named) for named in ruling.findings],
+                }
+                for ruling in said
+                if isinstance(ruling, Ruling) and ruling.policy is not None
+            ],
+            "reasons": [reason for judgement in said for reason in _reasons(judgement)],
+        }
+        for image, said in by_image.items()
+    ]
 
 
-def _entry(judgement: Ruling | Uncovered, verdicts: dict[str, Verdict]) -> dict[str, object]:
-    return {
-        "image": judgement.image,
-        "digest": digest_of(judgement),
-        "verdict": verdicts[judgement.image],
-        "policies": [],
-        "reasons": [],
-    }
-
-
-def _describe(judgement: Ruling | Uncovered, policies: list[object], reasons: list[object]) -> None:
+def _reasons(judgement: Ruling | Uncovered) -> Iterator[str]:
     if isinstance(judgement, Uncovered):
-        reasons.append(uncovered(judgement))
-        return
-    if judgement.policy is not None:
-        policies.append(
-            {
-                "name": str(judgement.policy),
-                "satisfied": _satisfied(judgement.outcome),
-                "signers": [_signer(named) for named in judgement.findings],
-            }
-        )
-    if not isinstance(judgement.outcome, Allowed):
-        mode = "" if judgement.mode == "enforce" else f" [{judgement.mode} only]"
-        reasons.append(f"{sentence(judgement)}{mode}")
+        yield uncovered(judgement)
+    elif not isinstance(judgement.outcome, Allowed):
+        yield sentence(judgement) + ("" if judgement.mode == "enforce" else f" [{judgement.mode} only]")
 
 
 def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
