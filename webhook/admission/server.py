@@ -61,6 +61,7 @@ class Admission:
         self._metrics = metrics
         self._log = log
         self._waiting = 0
+        metrics.waiting.set_function(lambda: self._waiting)
 
     async def validate(self, request: web.Request) -> web.Response:
         """POST /validate: whether these images may run."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from webhook import limits
 from webhook.admission import server as admission_server
@@ -96,14 +97,53 @@ async def listening(
         yield Ports(webhook_port, metrics_port)
 
 
+class _SilentConnections:
+    """Connections that have not asked anything yet.
+
+    The library bounds how long one may idle after a request, and not how long one may take to finish the headers of its
+    first; a few thousand of those would use up our file descriptors.
+    """
+
+    def __init__(self) -> None:
+        self._silent: set[asyncio.BaseProtocol] = set()
+
+    @web.middleware
+    async def heard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A request has come in whole, less its body."""
+        self._silent.discard(request.protocol)
+        return await handler(request)
+
+    def watched(self, server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
+        """The protocol factory of `server`, whose connections end unless they ask something in time."""
+        loop = asyncio.get_running_loop()
+
+        def connect() -> asyncio.BaseProtocol:
+            protocol = server()
+            self._silent.add(protocol)
+            loop.call_later(_TLS_HANDSHAKE_SECONDS + limits.MAX_REQUEST_SECONDS, self._drop, protocol)
+            return protocol
+
+        return connect
+
+    def _drop(self, protocol: web.RequestHandler) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            if protocol.transport is not None:
+                protocol.transport.close()
+
+
 @contextlib.asynccontextmanager
 async def _site(app: web.Application, address: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
+    silent = _SilentConnections()
+    app.middlewares.append(silent.heard)
     runner = web.AppRunner(
         app,
         access_log=None,
         # Compressed bodies are refused; nothing may unpack them on the way to being refused.
         auto_decompress=False,
         keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        # How long we go on reading a body that was refused, so that its sender sees why.
+        lingering_time=1.0,
         shutdown_timeout=limits.SHUTDOWN_GRACE,
         max_line_size=limits.MAX_HEADER_FIELD,
         max_field_size=limits.MAX_HEADER_FIELD,
@@ -115,7 +155,9 @@ async def _site(app: web.Application, address: str, port: int, tls: ssl.SSLConte
         listener = socket.create_server((address, port), family=_family(address), backlog=1024)
         handshake = None if tls is None else _TLS_HANDSHAKE_SECONDS
         loop = asyncio.get_running_loop()
-        site = await loop.create_server(runner.server, sock=listener, ssl=tls, ssl_handshake_timeout=handshake)
+        site = await loop.create_server(
+            silent.watched(runner.server), sock=listener, ssl=tls, ssl_handshake_timeout=handshake
+        )
         try:
             yield listener.getsockname()[1]
         finally:

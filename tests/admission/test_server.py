@@ -1,0 +1,258 @@
+"""The webhook's port: what it accepts, how long it waits, and that every review is answered (attacks W, D-07, D-08)."""
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.admission.test_review import review
+from tests.serving import Running, serving
+from webhook import limits
+from webhook.admission.server import deadline_after, parse_timeout
+from webhook.cli import hosting
+from webhook.judge.workload import Question
+from webhook.verdict import Answer
+
+
+async def deny(_question: Question, _deadline: float) -> Answer:
+    return Answer(
+        False, 403, "no", ("careful",), {"verdict": "denied", "policy": "shop/p", "digest": "d", "signer": "s"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, 10), ("", 10), ("nonsense", 10), ("10", 10), ("-5s", 10), ("1e9s", 10), ("s", 10), ("٣s", 10), ("5s\n", 10),
+        ("10s", 10), ("1m0s", 30), ("0s", 0), ("29.5s", 29.5), ("30s", 30), ("999s", 30), ("99m", 30), ("500ms", 0.5),
+    ],
+)  # fmt: skip
+def test_w05_the_api_servers_timeout_is_read_and_bounded(text: str | None, seconds: float) -> None:
+    assert parse_timeout(text) == seconds
+
+
+def test_w05_the_answer_is_due_before_the_api_server_gives_up() -> None:
+    assert deadline_after(10) == 9
+    assert deadline_after(1) == 0.5
+    assert deadline_after(0) == 0
+
+
+async def test_a_review_is_answered_logged_and_counted(tmp_path: Path) -> None:
+    async with serving(tmp_path, deny) as webhook:
+        status, answer = await webhook.post(review())
+        assert status == 200
+        assert answer["response"]["uid"] == "u-1"
+        assert answer["response"]["status"]["message"] == "no"
+        assert (
+            await webhook.metric('trusted_images_admission_requests_total{decision="denied",operation="CREATE"}') == 1
+        )
+        assert await webhook.metric("trusted_images_reviews_in_progress") == 0
+    (line,) = webhook.lines
+    assert {k: line[k] for k in ("event", "uid", "kind", "namespace", "name", "decision", "policy", "digest", "signer",
+                                 "reason")} == {
+        "event": "review", "uid": "u-1", "kind": "Pod", "namespace": "shop", "name": "web", "decision": "denied",
+        "policy": "shop/p", "digest": "d", "signer": "s", "reason": "no",
+    }  # fmt: skip
+
+
+async def test_x15_a_dry_run_is_judged_and_logged_and_not_counted(tmp_path: Path) -> None:
+    async with serving(tmp_path, deny) as webhook:
+        _, answer = await webhook.post(review(dryRun=True))
+        assert not answer["response"]["allowed"]
+        assert (
+            await webhook.metric('trusted_images_admission_requests_total{decision="denied",operation="CREATE"}') == 0
+        )
+    assert webhook.lines[0]["dry_run"] is True
+
+
+async def test_what_needs_no_judgement_is_answered_without_one(tmp_path: Path) -> None:
+    async with serving(tmp_path, deny) as webhook:
+        _, deletion = await webhook.post(review(operation="DELETE", object=None))
+        assert deletion["response"]["allowed"]
+        _, malformed = await webhook.post(review(object={}))
+        assert malformed["response"]["status"]["code"] == 403
+        assert malformed["response"]["status"]["message"].startswith("spec: missing")
+    assert [line["reason"] for line in webhook.lines] == ["deletion", "spec: missing, so there is nothing to judge"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", {}, 400),
+        (b"{}", {}, 400),
+        (b"\xff\xfe", {}, 400),
+        (json.dumps(review()).encode(), {"Content-Type": "text/plain"}, 400),
+        (gzip.compress(b"x" * 1_000_000), {"Content-Encoding": "gzip"}, 415),
+        (b"x" * (limits.MAX_REVIEW + 1), {}, 413),
+    ],
+)
+async def test_w06_what_is_no_review_is_an_http_error(
+    tmp_path: Path, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    async with serving(tmp_path) as webhook:
+        for path in ("/validate", "/validate-policies"):
+            assert (await webhook.post(body, path, headers=headers))[0] == status
+        # And it still answers.
+        assert (await webhook.post(review()))[0] == 200
+
+
+async def test_w06_other_paths_and_methods(tmp_path: Path) -> None:
+    async with serving(tmp_path) as webhook:
+        async with webhook.http.get(f"{webhook.url}/validate") as response:
+            assert response.status == 405
+        assert (await webhook.post(review(), "/mutate"))[0] == 404
+        assert (await webhook.post(review(), "/"))[0] == 404
+
+
+async def test_d01_a_chunked_body_is_counted_as_it_comes(tmp_path: Path) -> None:
+    async def endless() -> object:
+        while True:
+            yield b"x" * 65_536
+
+    async with serving(tmp_path) as webhook:
+        headers = {"Content-Type": "application/json"}
+        try:
+            async with webhook.http.post(f"{webhook.url}/validate", data=endless(), headers=headers) as response:
+                assert response.status == 413
+        except aiohttp.ClientError:
+            pass  # the server hung up while we were still sending
+        assert (await webhook.post(review()))[0] == 200
+
+
+async def test_d07_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_REQUEST_SECONDS", 0.05)
+    async with serving(tmp_path) as webhook:
+        reader, writer = await _connect(webhook, tmp_path)
+        writer.write(
+            b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+
+async def test_d07_a_connection_that_asks_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(hosting, "_TLS_HANDSHAKE_SECONDS", 0.2)
+    async with serving(tmp_path) as webhook:
+        assert (await webhook.post(review()))[0] == 200
+        for beginning in (b"", b"POST /validate HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+            reader, writer = await _connect(webhook, tmp_path)
+            writer.write(beginning)
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+        with socket.create_connection(("127.0.0.1", webhook.ports.webhook)) as silent:
+            silent.settimeout(5)
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(None, silent.recv, 1) == b""  # before any TLS
+        # One that has asked before is not silent.
+        assert (await webhook.post(review()))[0] == 200
+
+
+async def _connect(webhook: Running, folder: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    trusted = ssl.create_default_context(cafile=str(folder / "tls.crt"))
+    return await asyncio.open_connection("127.0.0.1", webhook.ports.webhook, ssl=trusted)
+
+
+async def test_d01_headers_are_bounded(tmp_path: Path) -> None:
+    async with serving(tmp_path) as webhook:
+        status, _ = await webhook.post(review(), headers={"X-Long": "x" * (limits.MAX_HEADER_FIELD + 1)})
+        assert status == 400
+
+
+async def test_d08_beyond_the_bound_a_review_is_answered_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_REVIEWS", 3)
+    gate, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slow(_question: Question, _deadline: float) -> Answer:
+        begun.release()
+        await gate.wait()
+        return Answer(True, 200)
+
+    async with serving(tmp_path, slow) as webhook:
+        waiting = [asyncio.create_task(webhook.post(review())) for _ in range(3)]
+        await begun.acquire()
+        await begun.acquire()
+        await begun.acquire()
+        assert await webhook.metric("trusted_images_reviews_in_progress") == 3
+        _, refused = await webhook.post(review())
+        assert refused["response"]["status"]["code"] == 503
+        # What needs no judgement is still answered: garbage can be collected.
+        _, deletion = await webhook.post(review(operation="DELETE", object=None))
+        assert deletion["response"]["allowed"]
+        gate.set()
+        assert all(answer["response"]["allowed"] for _, answer in await asyncio.gather(*waiting))
+        assert (await webhook.post(review()))[1]["response"]["allowed"]
+
+
+async def test_v04_a_failure_of_ours_admits_nothing_and_tells_no_details(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_question: Question, _deadline: float) -> Answer:
+        raise KeyError("secret detail")
+
+    async with serving(tmp_path, fail) as webhook:
+        _, answer = await webhook.post(review())
+        assert answer["response"]["allowed"] is False
+        assert answer["response"]["status"]["code"] == 500
+        assert "secret" not in answer["response"]["status"]["message"]
+        number = answer["response"]["status"]["message"].partition("id ")[2].split()[0]
+        assert f"unforeseen error {number}" in caplog.text
+        assert await webhook.metric('trusted_images_admission_requests_total{decision="error",operation="CREATE"}') == 1
+
+
+async def test_w05_the_deadline_reaches_the_judge(tmp_path: Path) -> None:
+    left: list[float] = []
+
+    async def note(_question: Question, deadline: float) -> Answer:
+        left.append(deadline - asyncio.get_running_loop().time())
+        return Answer(True, 200)
+
+    async with serving(tmp_path, note) as webhook:
+        await webhook.post(review(), "/validate?timeout=5s")
+        await webhook.post(review())
+    assert 3 < left[0] <= 4
+    assert 8 < left[1] <= 9
+
+
+async def test_reviews_under_way_are_answered_before_the_server_ends(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def slow(_question: Question, _deadline: float) -> Answer:
+        begun.set()
+        await asyncio.sleep(0.2)
+        return Answer(True, 200)
+
+    answers = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as outside:
+        async with serving(tmp_path, slow) as webhook:
+
+            async def ask() -> None:
+                async with outside.post(f"{webhook.url}/validate", json=review()) as response:
+                    answers.append(await response.json())
+
+            asking = asyncio.create_task(ask())
+            await begun.wait()
+        await asking
+    assert answers[0]["response"]["allowed"]
+
+
+async def test_health_says_why_it_is_not_ready(tmp_path: Path) -> None:
+    reasons: list[str | None] = ["the policies have not been read yet", None]
+    async with serving(tmp_path, not_ready=lambda: reasons[0]) as webhook:
+
+        async def get(path: str) -> tuple[int, str]:
+            async with webhook.http.get(webhook.console + path) as response:
+                return response.status, await response.text()
+
+        assert await get("/readyz") == (503, "the policies have not been read yet\n")
+        assert await get("/livez") == (200, "ok\n")
+        reasons.pop(0)
+        assert await get("/readyz") == (200, "ok\n")
+        assert (await get("/metrics"))[1].startswith("# HELP")
