@@ -77,6 +77,16 @@ def test_every_complaint_is_listed_at_its_innermost_place() -> None:
     ]
 
 
+class _Open(msgspec.Struct):
+    name: str
+
+
+def test_what_a_struct_does_not_forbid_is_no_complaint() -> None:
+    with pytest.raises(Invalid) as refused:
+        convert_all({"other": 1}, _Open, "x")
+    assert refused.value.complaints == ("x.name: required",)
+
+
 def test_one_fault_is_enough_for_convert_and_it_has_its_path() -> None:
     with pytest.raises(Invalid, match=r"^manifest\.leaves\[0\]\.name: expected str, got int$"):
         convert({"leaves": [{"name": 1}]}, _Tree, "manifest")

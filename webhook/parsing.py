@@ -103,7 +103,7 @@ def _message(error: msgspec.ValidationError, path: str) -> str:
 def convert_all(data: object, kind: type[T], path: str) -> T:
     """`data` as the struct `kind`, with every complaint at once: people who write policies fix all of them in one go.
 
-    Unknown fields are refused by name, with the known ones listed.
+    Fields that the struct forbids are refused by name, with the known ones listed.
 
     Raises `Invalid` with all faults.
     """
@@ -138,7 +138,7 @@ def _complain_of_members(
     for key, value in data.items():
         if key in fields:
             _complain(value, hints[fields[str(key)].name], f"{path}.{key}", complaints)
-        else:
+        elif kind.__struct_config__.forbid_unknown_fields:
             complaints.append(f"{path}.{quote(key)}: unknown field; known: {', '.join(sorted(fields))}")
     complaints.extend(
         f"{path}.{name}: required" for name, field in fields.items() if field.required and name not in data

@@ -39,16 +39,28 @@ _StrictLoader.yaml_implicit_resolvers = {
 def read_yaml(data: bytes, what: str) -> list[object]:
     """Every document in `data`. Raises `Invalid` with line and column; `what` names the file."""
     try:
-        # Before anything is built: a few aliases can unpack to any size (attack D-06).
-        aliases = [event for event in yaml.parse(data, _StrictLoader) if isinstance(event, yaml.AliasEvent)]
-        documents = [] if aliases else list(yaml.load_all(data, _StrictLoader))
+        _refuse_explosives(data, what)
+        return list(yaml.load_all(data, _StrictLoader))
+    except Invalid:
+        raise
     except yaml.MarkedYAMLError as e:
         raise Invalid(f"{what}, {_place(e.problem_mark)}: {quote(e.problem)}") from e
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise Invalid(f"{what}: not YAML: {quote(e)}") from e
-    if aliases:
-        raise Invalid(f"{what}, {_place(aliases[0].start_mark)}: aliases (*name) are not accepted")
-    return documents
+
+
+def _refuse_explosives(data: bytes, what: str) -> None:
+    """Before anything is built: a few aliases can unpack to any size, and the library follows any depth (attack D-06)."""
+    depth = 0
+    for event in yaml.parse(data, _StrictLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise Invalid(f"{what}, {_place(event.start_mark)}: aliases (*name) are not accepted")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > limits.MAX_JSON_DEPTH:
+            raise Invalid(f"{what}, {_place(event.start_mark)}: nested deeper than {limits.MAX_JSON_DEPTH}")
 
 
 def _place(mark: Any) -> str:
