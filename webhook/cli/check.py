@@ -19,9 +19,9 @@ from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
 from webhook.judge.workload import Question, read_question
-from webhook.keys.files import read_yaml
 from webhook.parsing import Invalid, quote
 from webhook.verdict import Denied, Ruling
+from webhook.yamltext import read_yaml
 
 HELP: Final = """Judge manifests or recorded AdmissionReviews by policies in files, without a cluster.
 

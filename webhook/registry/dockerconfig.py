@@ -131,7 +131,7 @@ def _split(key: str) -> tuple[str, str]:
 def _matches(login: Login, repository: Repository) -> bool:
     """Host label by label and with its port, path by whole components: a look-alike host gets nothing (attack S-04)."""
     wanted, _, wanted_port = login.host.partition(":")
-    host, _, port = repository.registry.partition(":")
+    host, _, port = repository.registry.removesuffix(":443").partition(":")
     if wanted_port != port:
         return False
     wanted_labels, labels = wanted.split("."), host.split(".")

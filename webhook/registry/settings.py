@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Final, Protocol
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from webhook import limits
 from webhook.image import Repository, normalise_host, parse_repository
 from webhook.parsing import Invalid, convert_all, quote
+from webhook.yamltext import read_yaml
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -167,13 +167,10 @@ def parse_settings(data: bytes, name: str) -> RegistrySettings:
     """The settings in a registries file. Raises `Invalid` with every complaint, each with its path."""
     if len(data) > limits.MAX_YAML:
         raise Invalid(f"{name}: more than {limits.MAX_YAML} bytes")
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, yaml.SafeLoader)):
-            raise Invalid(f"{name}: aliases (*name) are not accepted")
-        document = yaml.safe_load(data)
-    except (yaml.YAMLError, RecursionError) as e:
-        raise Invalid(f"{name}: not YAML: {quote(e)}") from e
-    file = convert_all(document, _File, name)
+    documents = read_yaml(data, name)
+    if len(documents) != 1:
+        raise Invalid(f"{name}: {len(documents)} documents; exactly one is wanted")
+    file = convert_all(documents[0], _File, name)
     hosts: dict[str, HostSettings] = {}
     mirrors: dict[str, str] = {}
     complaints: list[str] = []
