@@ -62,7 +62,7 @@ def parse_challenge(headers: list[str], registry: str) -> Challenge:
 
 def _challenges(header: str) -> Iterator[tuple[str, dict[str, str]]]:
     found = list(_SCHEME.finditer(header))
-    for match, following in zip(found, [*found[1:], None], strict=True):
+    for match, following in zip(found, [*found, None][1:], strict=True):
         text = header[match.end() : following.start() if following else len(header)]
         items = [item for item in urllib.request.parse_http_list(text) if "=" in item]
         yield match["scheme"].lower(), urllib.request.parse_keqv_list(items)

@@ -8,7 +8,9 @@ import base64
 import binascii
 import contextlib
 import math
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,7 +224,9 @@ async def ask_helper(helper: str, registry: str, seconds: float = _HELPER_SECOND
     server = _DOCKER_HUB_SERVER if registry == DOCKER_HUB else registry
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(program, "get", stdin=pipe, stdout=pipe, stderr=null)
+        process = await asyncio.create_subprocess_exec(
+            program, "get", stdin=pipe, stdout=pipe, stderr=null, start_new_session=True
+        )
     except OSError as e:
         raise Unavailable(f"{program}: {e.strerror}") from e
     try:
@@ -232,14 +236,22 @@ async def ask_helper(helper: str, registry: str, seconds: float = _HELPER_SECOND
         raise Unavailable(f"{program}: no answer in {seconds:.0f} s") from e
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await _end(process)
     if process.returncode != 0:
         if _NO_CREDENTIALS in output:
             return ()
         raise Unavailable(f"{program}: failed with exit code {process.returncode}")
     return _from_helper(output, program)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kills the helper and what it started; a child of it would keep the pipe open, and us waiting for its end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # What it had written is read to the end: until then the event loop does not see that it is gone.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await process.communicate()
 
 
 async def _converse(process: asyncio.subprocess.Process, server: str) -> bytes:
