@@ -74,8 +74,6 @@ MAX_ERROR_BODY: Final = 16 * KIB
 """Bytes read of an answer that is an error."""
 MAX_REDIRECTS: Final = 5
 """Redirects followed for one request; never from https to http."""
-MAX_HEADERS: Final = 128
-"""Header fields of one answer."""
 CONNECT_SECONDS: Final = 2.0
 """Seconds to connect to a registry, name resolution and TLS included."""
 REQUEST_SECONDS: Final = 5.0

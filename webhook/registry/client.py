@@ -93,6 +93,10 @@ class _FoundReferrers:
     descriptors: tuple[Descriptor, ...] | None
 
 
+class _LoginRefused(Unavailable):
+    """A token service does not accept this login; the next one may do."""
+
+
 @dataclass(frozen=True, slots=True)
 class _KeptToken:
     header: str
@@ -285,15 +289,21 @@ class RegistryClient:
         registry = self.settings.current.of(place.registry)
         url = self._transport.url(registry, f"/v2/{place.path}/{path}", query)
         scope = f"repository:{place.path}:pull"
-        status = 0
+        status, refusal = 0, None
         for credential in access or (None,):
-            answer = await self._authorized(registry, url, limit, credential, headers, scope)
+            try:
+                answer = await self._authorized(registry, url, limit, credential, headers, scope)
+            except _LoginRefused as e:
+                refusal = refusal or e
+                continue
             status = answer.status
             if status == 200 or status in absent:
                 return answer
             if status not in {401, 403}:
                 break
         match status:
+            case 0 if refusal is not None:
+                raise refusal
             case 401 | 403:
                 who = "the credentials are refused" if access else "it wants credentials, and none match"
                 raise Unavailable(f"{place}: {who} ({status})")
@@ -373,7 +383,8 @@ class RegistryClient:
         answer = await self._transport.get(registry, url, limits.MAX_TOKEN, headers=headers, form=form)
         if answer.status != 200:
             who = "refuses the credentials" if credential is not None else "gives no token to strangers"
-            raise Unavailable(f"{registry.host}: its token service {who} ({answer.status})")
+            kind = _LoginRefused if answer.status in {400, 401, 403} else Unavailable
+            raise kind(f"{registry.host}: its token service {who} ({answer.status})")
         try:
             token = convert(read_json(answer.body, "token"), _Token, "token")
         except Invalid as e:
@@ -437,6 +448,8 @@ async def _ending(answer: Awaitable[T]) -> T | Rejected | Unavailable:
         return await answer
     except (Rejected, Unavailable) as e:
         return e
+    except Invalid as e:
+        return Rejected(str(e))
     except TimeoutError:
         return Unavailable("no answer in time")
 

@@ -337,14 +337,14 @@ def _cause(error: Exception, host: str) -> Exception:
             return _Broken(f"{host}: {error.os_error.strerror or 'cannot be connected to'}")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
             return _Broken(f"{host}: the connection broke")
+        case aiohttp.ClientResponseError():
+            return Unavailable(f"{host}: answers in no way that HTTP allows")
         case _:
             return Unavailable(f"{host}: {type(error).__name__}")
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, host: str) -> bytes:
     """The whole body, counted as it comes; of an error no more than `limit` bytes."""
-    if len(response.headers) > limits.MAX_HEADERS:
-        raise Rejected(f"{host}: more than {limits.MAX_HEADERS} header fields")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Rejected(f"{host}: an encoded body, which was not asked for")
     is_error = response.status != 200
