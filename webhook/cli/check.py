@@ -66,6 +66,9 @@ def command(
         asked = [one for name in file for one in read_objects(name, namespace)]
     except (Invalid, OSError) as e:
         local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+    if not asked:
+        # A pipe that broke must not look like a manifest that passed.
+        local.misused(f"{', '.join(file)}: no Kubernetes object in it, so nothing was judged")
     judgements = asyncio.run(_judge(options, asked, timeout))
     everything = [judgement for group in judgements for judgement in group]
     if output is Output.json:

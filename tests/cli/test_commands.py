@@ -1,0 +1,377 @@
+"""`kubectl trust`: what each command prints, and the code it exits with."""
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from tests.admission.test_review import review
+from tests.fake.http_registry import HTTPRegistry, serving, status
+from tests.fake.registry import FakeRegistry
+from tests.fake.signing import key, sign_bundle
+from webhook import __version__
+from webhook.cli import app, complete
+
+API = "trusted-images.dev/v1alpha1"
+
+
+async def run(*words: str, stdin: str | bytes | None = None) -> Result:
+    """The command in a thread of its own, as it brings its own event loop."""
+    return await asyncio.to_thread(lambda: CliRunner().invoke(app, list(words), input=stdin))
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[HTTPRegistry]:
+    """A registry with `shop/signed`, `shop/unsigned` and `shop/other` (signed by somebody else)."""
+    fake = FakeRegistry()
+    for path, signers in (("shop/signed", ["a"]), ("shop/unsigned", []), ("shop/other", ["b"])):
+        digest = fake.push_image(path, "v1", path.encode())
+        for name in signers:
+            sign_bundle(fake, path, digest, key(name))
+    async with serving(HTTPRegistry(fake)) as http:
+        yield http
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    file = tmp_path / "policy.yaml"
+    spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{"name": "release", "cosign": {"key": key("a").pem}}]}
+    metadata = {"name": "web", "namespace": "shop"}
+    file.write_text(yaml.safe_dump({"apiVersion": API, "kind": "TrustPolicy", "metadata": metadata, "spec": spec}))
+    return str(file)
+
+
+def test_help_and_version_are_for_people() -> None:
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"kubectl-trust {__version__}\n")
+    helped = CliRunner().invoke(app, ["--help"])
+    assert "Exit codes: 0 allowed, 1 denied, 2 could not verify or misused." in re.sub(r"\s+", " ", helped.output)
+    assert CliRunner().invoke(app, ["nonsense"]).exit_code == 2
+    assert CliRunner().invoke(app, ["verify"]).exit_code == 2
+
+
+# ── verify ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_verify_says_who_signed(registry: HTTPRegistry, policy: str) -> None:
+    result = await run("verify", f"{registry.host}/shop/signed:v1", "-p", policy, "-n", "shop", "--plain-http")
+    assert result.exit_code == 0
+    first, second = result.output.splitlines()
+    digest = registry.registry.tags["shop/signed", "v1"]
+    assert first == f"ALLOWED   {registry.host}/shop/signed:v1 ({digest})"
+    assert second.strip() == f"policy shop/web: signed by {key('a').fingerprint}"
+
+
+async def test_verify_says_what_to_do(registry: HTTPRegistry, policy: str) -> None:
+    images = [f"{registry.host}/shop/{name}:v1" for name in ("signed", "unsigned", "other")]
+    result = await run("verify", *images, "-p", policy, "-n", "shop", "--plain-http")
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.output.splitlines() if not line.startswith(" ")] == [
+        "ALLOWED", "DENIED", "DENIED",
+    ]  # fmt: skip
+    assert "it carries no signature" in result.output
+    assert "Fix: sign " in result.output
+
+
+async def test_verify_in_json_is_for_scripts(registry: HTTPRegistry, policy: str) -> None:
+    image = f"{registry.host}/shop/signed:v1"
+    result = await run("verify", image, "-p", policy, "-n", "shop", "--plain-http", "-o", "json")
+    (entry,) = json.loads(result.output)
+    assert (entry["image"], entry["verdict"], entry["reasons"]) == (image, "allowed", [])
+    assert entry["policies"] == [
+        {
+            "name": "shop/web",
+            "satisfied": True,
+            "signers": [{"name": "release", "satisfied": True, "identity": key("a").fingerprint, "reason": None}],
+        }
+    ]
+
+
+async def test_verify_knows_when_it_does_not_know(registry: HTTPRegistry, policy: str) -> None:
+    registry.script["/manifests/v1"] = status(500)
+    image = f"{registry.host}/shop/signed:v1"
+    result = await run("verify", image, "-p", policy, "-n", "shop", "--plain-http")
+    assert result.exit_code == 2
+    assert result.output.startswith("UNDECIDED ")
+    assert "could not verify" in result.output
+
+
+async def test_verify_says_that_no_policy_covers(registry: HTTPRegistry, policy: str) -> None:
+    result = await run("verify", "ghcr.io/acme/web:v1", "-p", policy, "-n", "shop")
+    assert result.exit_code == 0
+    assert "no trust policy covers this image; it was not verified" in result.output
+
+
+async def test_verify_with_a_registries_file(registry: HTTPRegistry, policy: str, tmp_path: Path) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_text(f"registries: [{{host: '{registry.host}', plainHTTP: true}}]")
+    image = f"{registry.host}/shop/signed:v1"
+    assert (await run("verify", image, "-p", policy, "-n", "shop", "--registries", str(file))).exit_code == 0
+    both = await run("verify", image, "-p", policy, "--registries", str(file), "--plain-http")
+    assert (both.exit_code, both.output) == (
+        2, "kubectl-trust: --plain-http and --registries: give one of them; a registries.yaml says plainHTTP for each host\n",
+    )  # fmt: skip
+    file.write_text("registries: 7")
+    broken = await run("verify", image, "-p", policy, "--registries", str(file))
+    assert (broken.exit_code, broken.output) == (
+        2, "kubectl-trust: registries.yaml.registries: expected array, got int\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "complaints"),
+    [
+        (None, ["[Errno 2] No such file or directory: "]),
+        ("", [": no TrustPolicy or ClusterTrustPolicy"]),
+        ("a: [", [", line 2, column 1: "]),
+        (
+            f"{{apiVersion: {API}, kind: TrustPolicy, metadata: {{name: a}}, spec: {{images: ['docker.io/*'], require: x}}}}",
+            [
+                "spec.signers: required",
+                "spec.require: there are no signers",
+                "spec.images[0]: docker.io/*: matches nothing",
+            ],
+        ),
+    ],
+)
+async def test_a_wrong_policy_file_is_misuse_with_every_complaint(
+    tmp_path: Path, content: str | None, complaints: list[str]
+) -> None:
+    file = tmp_path / "p.yaml"
+    if content is not None:
+        file.write_text(content)
+    result = await run("verify", "nginx", "-p", str(file))
+    assert result.exit_code == 2
+    for line, complaint in zip(result.output.splitlines(), complaints, strict=True):
+        assert line.startswith("kubectl-trust: ")
+        assert complaint in line
+
+
+@pytest.mark.parametrize(
+    ("time", "code", "why"),
+    [
+        ("2026-11-24T00:00:00Z", 0, ""),
+        ("2026-11-24T00:00:00+01:00", 0, ""),
+        ("yesterday", 2, "not a time; write it like"),
+        ("2026-11-24T00:00:00", 2, "without an offset"),
+    ],
+)
+async def test_another_time_is_a_time(policy: str, time: str, code: int, why: str) -> None:
+    result = await run("verify", "nginx", "-p", policy, "--at", time)
+    assert result.exit_code == code
+    assert why in result.output
+
+
+# ── check ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def deployment(*images: str, namespace: str | None = "shop") -> dict[str, Any]:
+    containers = [{"name": f"c{i}", "image": image} for i, image in enumerate(images)]
+    metadata = {"name": "web", **({"namespace": namespace} if namespace else {})}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {"template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}}},
+    }
+
+
+async def test_check_judges_manifests_from_files_and_standard_input(
+    registry: HTTPRegistry, policy: str, tmp_path: Path
+) -> None:
+    good, bad = f"{registry.host}/shop/signed:v1", f"{registry.host}/shop/unsigned:v1"
+    file = tmp_path / "app.yaml"
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {}}
+    file.write_text(yaml.safe_dump_all([deployment(good), service]))
+    options = ("-p", policy, "--plain-http")
+    fine = await run("check", "-f", str(file), *options)
+    assert fine.exit_code == 0
+    assert fine.output.splitlines()[0] == "Deployment shop/web"
+    assert fine.output.splitlines()[-1] == "Service default/web: runs no image"
+    listed = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [deployment(good), deployment(good, bad)]})
+    piped = await run("check", "-f", "-", *options, stdin=listed)
+    assert piped.exit_code == 1
+    assert "spec.template.spec.containers[1].image" in piped.output
+    elsewhere = await run(
+        "check", "-f", "-", *options, "-n", "shop", stdin=yaml.safe_dump(deployment(bad, namespace=None))
+    )
+    assert elsewhere.exit_code == 1
+    in_json = await run("check", "-f", "-", *options, "-o", "json", stdin=listed)
+    assert {entry["image"]: entry["verdict"] for entry in json.loads(in_json.output)} == {
+        good: "allowed",
+        bad: "denied",
+    }
+
+
+async def test_check_judges_recorded_reviews(registry: HTTPRegistry, policy: str) -> None:
+    spec = {"containers": [{"name": "a", "image": f"{registry.host}/shop/unsigned:v1"}]}
+    result = await run("check", "-f", "-", "-p", policy, "--plain-http", stdin=json.dumps(review(spec=spec)))
+    assert result.exit_code == 1
+    assert result.output.startswith("AdmissionReview CREATE Pod shop/web\nDENIED ")
+    gone = await run("check", "-f", "-", "-p", policy, stdin=json.dumps(review(operation="DELETE", object=None)))
+    assert (gone.exit_code, gone.output) == (0, "AdmissionReview DELETE Pod shop/web: runs no image\n")
+
+
+async def test_check_refuses_what_cannot_be_judged(policy: str) -> None:
+    malformed = await run("check", "-f", "-", "-p", policy, stdin=yaml.safe_dump(deployment()))
+    assert malformed.exit_code == 1
+    assert "spec.template.spec.containers: empty" in malformed.output
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no Kubernetes object in it, so nothing was judged"),
+        ("---\n---\n", "no Kubernetes object in it, so nothing was judged"),
+        ("just text", "not a Kubernetes object: it has no kind"),
+        ("kind: 7", "not a Kubernetes object: it has no kind"),
+        ("a: [", "line 2, column 1"),
+        ("kind: AdmissionReview", "AdmissionReview: expected admission.k8s.io/v1"),
+        ("#" * 7_400_000, "more than 7340032 bytes"),
+    ],
+)
+async def test_what_is_no_manifest_is_misuse(policy: str, text: str, why: str) -> None:
+    result = await run("check", "-f", "-", "-p", policy, stdin=text)
+    assert result.exit_code == 2
+    assert why in result.output
+    assert (await run("check", "-f", "/does/not/exist", "-p", policy)).exit_code == 2
+
+
+# ── demo, completion, serve ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_demo_shows_what_it_expects() -> None:
+    result = await run("demo")
+    assert result.exit_code == 0, result.output
+    told = [line.split()[0] for line in result.output.splitlines() if line[:1] not in {"", " "}]
+    assert told.count("admitted") == 7
+    assert told.count("refused") == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([""], {"verify", "check", "serve", "demo"}),
+        (["ver"], {"verify"}),
+        (["verify", "--pol"], {"--policy"}),
+        (["verify", "-o", ""], {"text", "json"}),
+        ([], {"verify", "check", "serve", "demo"}),
+    ],
+)
+def test_kubectl_completes_our_commands(
+    words: list[str], found: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("_KUBECTL_TRUST_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(sys, "argv", ["kubectl_complete-trust", *words])
+    with contextlib.suppress(SystemExit):
+        complete()
+    lines = capsys.readouterr().out.split()
+    assert lines[-1] == ":4"
+    assert found <= set(lines)
+
+
+PROGRAM = Path(sys.executable).with_name("kubectl-trust")
+
+
+@contextlib.asynccontextmanager
+async def served(*words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int, int, Path]]:
+    """`kubectl-trust serve` as a process: itself, its two ports, and the certificate that it made."""
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "serve", "--address", "127.0.0.1", "--port", "0", "--metrics-port", "0", *words,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        said = ""
+        assert process.stderr is not None
+        async with asyncio.timeout(20):
+            while "serving" not in said:
+                line = (await process.stderr.readline()).decode()
+                assert line, said
+                said += line
+        ports = re.search(r"https://127\.0\.0\.1:(\d+)/validate, metrics on port (\d+)", said)
+        certificate = re.search(r"--cacert (\S+)", said)
+        assert ports is not None
+        assert certificate is not None
+        yield process, int(ports[1]), int(ports[2]), Path(certificate[1])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_serve_answers_follows_its_files_and_ends_when_told(
+    registry: HTTPRegistry, policy: str, tmp_path: Path
+) -> None:
+    registries = tmp_path / "registries.yaml"
+    registries.write_text(f"registries: [{{host: '{registry.host}', plainHTTP: true}}]")
+    words = ("--policy", policy, "--registries", str(registries), "--drain-seconds", "0")
+    async with (
+        served(*words) as (process, port, metrics, certificate),
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(certificate)))
+        ) as http,
+    ):
+
+        async def allowed(image: str) -> bool:
+            spec = {"containers": [{"name": "a", "image": f"{registry.host}/shop/{image}:v1"}]}
+            async with http.post(f"https://127.0.0.1:{port}/validate", json=review(spec=spec)) as response:
+                answer = await response.json()
+                return bool(answer["response"]["allowed"])
+
+        async def ready() -> int:
+            async with http.get(f"http://127.0.0.1:{metrics}/readyz") as response:
+                return response.status
+
+        assert await allowed("signed")
+        assert not await allowed("unsigned")
+        assert not await allowed("other")
+        assert await ready() == 200
+        # The key is exchanged while it runs.
+        file = Path(policy)
+        text = file.read_text()
+        document = yaml.safe_load(text)
+        document["spec"]["signers"][0]["cosign"]["key"] = key("b").pem
+        file.write_text(yaml.safe_dump(document))
+        await _until(lambda: allowed("other"))
+        assert not await allowed("signed")
+        # A broken file changes nothing, and takes the replica out of service.
+        file.write_text("a: [")
+
+        async def not_ready() -> bool:
+            return await ready() == 503
+
+        await _until(not_ready)
+        assert await allowed("other")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def _until(condition: Any, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.1)
+
+
+async def test_serve_misused(policy: str, tmp_path: Path) -> None:
+    alone = await run("serve", "-p", policy, "--tls-cert", "x")
+    assert (alone.exit_code, alone.output) == (2, "kubectl-trust: --tls-cert and --tls-key belong together\n")
+    broken = tmp_path / "tls.crt"
+    broken.write_text("no certificate")
+    pair = await run("serve", "-p", policy, "--tls-cert", str(broken), "--tls-key", str(broken))
+    assert pair.exit_code == 2
+    assert str(broken) in pair.output
+    gone = await run("serve", "-p", str(tmp_path / "gone.yaml"))
+    assert gone.exit_code == 2
