@@ -1,6 +1,7 @@
 """`kubectl trust`: what each command prints, and the code it exits with."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import re
@@ -14,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from aiohttp import web
+from typer.testing import CliRunner, Result
 
 from tests.admission.test_review import review
 from tests.fake.http_registry import HTTPRegistry, serving, status
@@ -106,6 +107,32 @@ async def test_verify_knows_when_it_does_not_know(registry: HTTPRegistry, policy
     assert result.exit_code == 2
     assert result.output.startswith("UNDECIDED ")
     assert "could not verify" in result.output
+
+
+async def test_s08_nothing_that_is_printed_holds_a_password(
+    registry: HTTPRegistry,
+    policy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def echo(request: web.Request) -> web.StreamResponse:
+        said = json.dumps({"errors": [{"message": request.headers.get("Authorization", "")}]})
+        headers = {"WWW-Authenticate": 'Basic realm="CANARY"', "X-Said": said}
+        return web.Response(status=401, headers=headers, text=said)
+
+    registry.script["/manifests/v1"] = echo
+    login = base64.b64encode(b"user:CANARY").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": login}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for output in ("text", "json"):
+        image = f"{registry.host}/shop/signed:v1"
+        result = await run("verify", image, "-p", policy, "-n", "shop", "--plain-http", "-o", output)
+        assert result.exit_code == 2
+        assert "the credentials are refused (401)" in result.output
+        for secret in ("CANARY", login):
+            assert secret not in result.output + result.stderr + caplog.text
+    assert login in str(registry.asked)
 
 
 async def test_verify_says_that_no_policy_covers(registry: HTTPRegistry, policy: str) -> None:

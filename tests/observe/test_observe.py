@@ -1,0 +1,94 @@
+"""What is told about reviews: bounded, without secrets, and never in the way (attacks D-09, S-08)."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from webhook.observe.log import ReviewLine, ReviewLog
+from webhook.observe.metrics import Metrics
+from webhook.verdict import Proof, Satisfied, Unknown, Unsatisfied
+
+
+class Stream:
+    def __init__(self, gate: threading.Event | None = None, failure: Exception | None = None) -> None:
+        self.data = b""
+        self._gate = gate
+        self._failure = failure
+
+    def write(self, data: bytes) -> None:
+        if self._gate:
+            self._gate.wait(5)
+        if self._failure:
+            raise self._failure
+        self.data += data
+
+    def flush(self) -> None:
+        pass
+
+
+def line(uid: str = "u", **fields: Any) -> ReviewLine:
+    return ReviewLine("t", "review", uid, "CREATE", "shop", "Pod", "web", "allowed", 1.5, **fields)
+
+
+def log_to(stream: Stream) -> ReviewLog:
+    return ReviewLog(stream)  # type: ignore[arg-type]  # all of a stream that it uses
+
+
+def test_a_review_is_one_line_of_json_and_what_is_empty_is_left_out() -> None:
+    stream = Stream()
+    log = log_to(stream)
+    log.add(line("a", reason="first\nsecond"))
+    log.add(line("b"))
+    log.close()
+    first, second = stream.data.splitlines()
+    assert json.loads(first)["reason"] == "first\nsecond"
+    assert set(json.loads(second)) == {
+        "time", "event", "uid", "operation", "namespace", "kind", "name", "decision", "ms",
+    }  # fmt: skip
+
+
+def test_d09_a_reader_that_has_stopped_costs_lines_and_not_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhook.observe.log._MOST_WAITING", 10)
+    gate = threading.Event()
+    stream = Stream(gate)
+    log = log_to(stream)
+    for _ in range(100):
+        log.add(line())
+    assert log.dropped >= 80
+    gate.set()
+    log.close()
+    assert len(stream.data.splitlines()) + log.dropped == 100
+
+
+@pytest.mark.parametrize("failure", [BrokenPipeError(), ValueError("closed")])
+def test_d09_a_stream_that_is_gone_is_survived(failure: Exception) -> None:
+    log = log_to(Stream(failure=failure))
+    log.add(line())
+    log.close()
+    assert log.dropped == 1
+
+
+def test_d09_no_series_has_a_name_that_others_choose() -> None:
+    metrics = Metrics()
+    for host in ("a.io", "b.io", "evil\nname"):
+        metrics.fetched(host, 200)
+        metrics.fetched(host, 0)
+        metrics.fetched(host, 99_999)
+    metrics.verified("cosign", Satisfied(frozenset({Proof("cosign", "i", "x")})))
+    metrics.verified("cosign", Unsatisfied(("no",)))
+    metrics.verified("cosign", Unknown(("down",)))
+    metrics.recalled(hit=True)
+    metrics.answered("CREATE", "denied", 0.01)
+    text = metrics.render().decode()
+    assert "a.io" not in text
+    assert "evil" not in text
+    assert 'trusted_images_registry_requests_total{code="200"} 3.0' in text
+    assert 'trusted_images_registry_requests_total{code="0"} 6.0' in text
+    for result in ("satisfied", "unsatisfied", "unknown"):
+        assert f'trusted_images_verifications_total{{result="{result}",verifier="cosign"}} 1.0' in text
+    assert "trusted_images_cache_hits_total 1.0" in text
+    assert 'trusted_images_admission_requests_total{decision="denied",operation="CREATE"} 1.0' in text
+    # Series that can be alerted on exist before the first event.
+    assert 'trusted_images_admission_requests_total{decision="error",operation="UPDATE"} 0.0' in text
