@@ -14,8 +14,10 @@ help:  ## what can be made
 	@echo "==> .venv: $$($(PYTHON) --version), requirements/dev.txt (hashes checked)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trusted Images needs Python 3.11 or newer; name one with: make PYTHON=python3.13")'
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes --only-binary :all: -r requirements/dev.txt
+	@# The lock is complete, so nothing is resolved here: older pips look for the newest of what is named with an extra.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes --only-binary :all: --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@touch $@
 
 demo: .venv/ready  ## the main job: a real server, really signed images, no cluster

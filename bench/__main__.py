@@ -8,6 +8,7 @@ import concurrent.futures
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 from bench import world
 from bench.client import Connection, Measured, Server, measure, server
@@ -36,9 +37,9 @@ def warm(count: int) -> list[Figure]:
             Figure("warm latency, p50", ours.p50 * 1e3, 0.4, "ms"),
             Figure("warm latency, p99", ours.p99 * 1e3, 2.0, "ms"),
             Figure("no-op TLS handler, p50", plain.p50 * 1e3, None, "ms"),
-            Figure("warm CPU per review", ours.cpu * 1e6, 200, "µs"),
-            Figure("no-op TLS handler, CPU", plain.cpu * 1e6, None, "µs"),
-            Figure("warm CPU beside the no-op handler's", ours.cpu / plain.cpu, 1.6, "×"),
+            Figure("warm CPU per review", ours.cpu * 1e6, 200, "us"),
+            Figure("no-op TLS handler, CPU", plain.cpu * 1e6, None, "us"),
+            Figure("warm CPU beside the no-op handler's", ours.cpu / plain.cpu, 1.6, "times"),
             Figure("warm reviews per second and core", 1 / ours.cpu, 5_000, "reviews/s", "higher"),
         ]
 
@@ -126,13 +127,14 @@ def main() -> int:
     parser.add_argument("--reviews", type=int, default=10_000, help="reviews per measurement (default: 10000)")
     count = parser.parse_args().reviews
     figures: list[Figure] = []
-    for title, part in (
+    parts: tuple[tuple[str, Callable[[], list[Figure]]], ...] = (
         ("Warm path, one connection", lambda: warm(count)),
         ("Cold path", cold),
         ("Burst", burst),
         ("Many policies", lambda: many_policies(count // 2)),
         ("Memory", lambda: memory(count * 2)),
-    ):
+    )
+    for title, part in parts:
         found = part()
         show(title, found)
         figures += found

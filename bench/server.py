@@ -18,8 +18,10 @@ from pathlib import Path
 from aiohttp import web
 
 from bench import world
+from tests.fake.http_registry import HTTPRegistry, serving
+from tests.fake.registry import FakeRegistry
 from webhook.admission.tls import ServingCertificate, write_self_signed
-from webhook.cli import embedded, hosting
+from webhook.cli import hosting
 from webhook.cli.hosting import Ports
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
@@ -42,11 +44,10 @@ def _rss() -> float:
 
 
 async def _main(count: int) -> None:
-    registry = world.CountingRegistry(referrers_api=True)
-    registry.load("shop/app", world.CLASSIC)
-    registry.load("shop/bundle", world.BUNDLE)
     async with contextlib.AsyncExitStack() as stack:
-        host = await stack.enter_async_context(embedded.serving(registry))
+        registry = await stack.enter_async_context(serving(HTTPRegistry(FakeRegistry())))
+        host = registry.host
+        world.sign(registry.registry, host)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], dt.datetime.now(dt.UTC)))
         before, started = _rss(), time.perf_counter()
@@ -61,7 +62,7 @@ async def _main(count: int) -> None:
         pool = stack.enter_context(hosting.checking_pool())
         metrics = Metrics()
         decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics)
-        sink = stack.enter_context(Path(os.devnull).open("wb"))
+        sink = stack.enter_context(Path(os.devnull).open("wb"))  # noqa: ASYNC230, SIM115 - opened once, before anything is served
         log = ReviewLog(sink)
         stack.callback(log.close)
         ports = await stack.enter_async_context(
@@ -84,13 +85,13 @@ async def _main(count: int) -> None:
         await runner.cleanup()
 
 
-async def _follow(registry: world.CountingRegistry) -> None:
+async def _follow(registry: HTTPRegistry) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async for line in reader:
         if line.strip() == b"state":
-            _tell({"requests": registry.count, "cpu": time.process_time(), "rss": _rss()})
+            _tell({"requests": registry.count(), "cpu": time.process_time(), "rss": _rss()})
 
 
 def _tell(document: dict[str, object]) -> None:

@@ -1,60 +1,50 @@
-"""What the benchmarks measure against: a counting registry with a really signed image, policies, and reviews."""
+"""What the benchmarks measure with: signed images, policies, and reviews."""
 
 import json
-from collections.abc import Callable, Iterable
-from importlib import resources
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from aiohttp import web
-
-from webhook.cli.embedded import EmbeddedRegistry
+from tests.fake.registry import FakeRegistry
+from tests.fake.signing import key, sign_bundle, sign_classic
 from webhook.formats import FORMATS
 from webhook.policy.parse import parse_policy
 from webhook.policy.policy import Policy
 from webhook.trust import KeyRef
 from webhook.verdict import PolicyKey
 
-CAPTURES = Path(str(resources.files("webhook.cli"))) / "captures"
-CLASSIC = CAPTURES / "cosign-v2-key-sigtag-notlog"
-BUNDLE = CAPTURES / "referrers-api"
-KEY = (CAPTURES / "cosign.pub").read_text()
+SIGNER = key("bench")
+KEY = SIGNER.pem
 
 
-class CountingRegistry(EmbeddedRegistry):
-    """Counts what it is asked."""
+def sign(registry: FakeRegistry, host: str) -> None:
+    """Puts `shop/app`, signed as cosign 2 does, and `shop/bundle`, signed as cosign 3 does, into the registry."""
+    name = f"{host}/shop/app"
+    digest = registry.push_image("shop/app", "v1", b"app")
+    sign_classic(
+        registry, "shop/app", digest, SIGNER,
+        edit_payload=lambda payload: payload["critical"]["identity"].update({"docker-reference": name}),
+    )  # fmt: skip
+    sign_bundle(registry, "shop/bundle", registry.push_image("shop/bundle", "v1", b"bundle"), SIGNER)
 
-    count = 0
 
-    async def handle(self, request: web.Request) -> web.Response:
-        """The embedded registry's answer."""
-        self.count += 1
-        return await super().handle(request)
+def policy(host: str, name: str = "shop") -> Policy:
+    """A policy with the key that signed the images."""
+    return _policy("shop", name, f"{host}/shop/**")
 
 
-def policy(host: str, name: str = "shop", images: Iterable[str] | None = None) -> Policy:
-    """A policy with the key that signed the captures."""
-    key = KeyRef(KEY)
-    spec = {
-        "images": list(images or [f"{host}/shop/**"]),
-        "signers": [{"name": "release", "cosign": {"key": key}}],
-    }
-    return parse_policy(PolicyKey("shop", name), spec, {key: KEY.encode()}, FORMATS, "trusted-images")
+def _policy(namespace: str, name: str, glob: str) -> Policy:
+    reference = KeyRef(KEY)
+    spec = {"images": [glob], "signers": [{"name": "release", "cosign": {"key": reference}}]}
+    return parse_policy(PolicyKey(namespace, name), spec, {reference: KEY.encode()}, FORMATS, "trusted-images")
 
 
 def other_policies(count: int) -> Iterable[Policy]:
     """Policies about other images, in this and in other namespaces."""
-    key = KeyRef(KEY)
     for i in range(count):
-        spec = {
-            "images": [f"registry-{i % 100}.example/team-{i}/**"],
-            "signers": [{"name": "release", "cosign": {"key": key}}],
-        }
-        namespace = "shop" if i % 2 else f"team-{i}"
-        yield parse_policy(PolicyKey(namespace, f"p{i}"), spec, {key: KEY.encode()}, FORMATS, "trusted-images")
+        yield _policy("shop" if i % 2 else f"team-{i}", f"p{i}", f"registry-{i % 100}.example/team-{i}/**")
 
 
-def deployment_review(images: Iterable[str], fields: Callable[[int], dict[str, Any]] = lambda _: {}) -> bytes:
+def deployment_review(images: Iterable[str]) -> bytes:
     """A review of a Deployment of the usual size, about 5 KiB, as API servers send them."""
     containers = [
         {
@@ -65,11 +55,10 @@ def deployment_review(images: Iterable[str], fields: Callable[[int], dict[str, A
             "ports": [{"containerPort": 8080, "protocol": "TCP"}],
             "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
             "terminationMessagePath": "/dev/termination-log",
-            **fields(i),
         }
         for i, image in enumerate(images)
     ]
-    managed = {f"f:field-{n}": {".": {}, "f:value": {}} for n in range(60)}
+    managed: dict[str, Any] = {f"f:field-{n}": {".": {}, "f:value": {}} for n in range(60)}
     metadata = {"name": "web", "namespace": "shop", "labels": {"app": "web"}, "managedFields": [{"fieldsV1": managed}]}
     template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers, "restartPolicy": "Always"}}
     return json.dumps(
