@@ -141,6 +141,8 @@ PROOF_SECONDS: Final = 3600.0
 bounds how long a deleted signature is remembered."""
 MAX_PROOFS: Final = 100_000
 """Verified findings in memory."""
+MAX_ANSWERS: Final = 2_000
+"""Whole answers in memory, each of a few kB."""
 MAX_REMEMBERED_TAGS: Final = 100_000
 """tag → digest answers in memory."""
 MAX_BLOB_MEMORY: Final = 16 * MIB

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from tests.fake.registry import FakeRegistry
 from webhook.image import ImageReference, Repository
+from webhook.memory.cache import Remembered
 from webhook.trust import Access, Credential, Keychain, Rejected, Resolved, Unavailable
 
 
@@ -39,6 +40,7 @@ class FakeRegistries:
     registry: FakeRegistry
     locked: dict[str, str] = field(default_factory=dict)
     remembered: dict[tuple[ImageReference, Access], Resolved] = field(default_factory=dict)
+    seconds: float = 10.0
 
     def under(self, keychain: Keychain) -> "_Under":
         """The registry as this keychain sees it."""
@@ -52,9 +54,10 @@ class FakeRegistries:
         """As the keychain says."""
         return await keychain.access(repository)
 
-    def peek_resolved(self, image: ImageReference, access: Access) -> Resolved | None:
-        """What was resolved once with the same logins."""
-        return self.remembered.get((image, access))
+    def recall_resolved(self, image: ImageReference, access: Access) -> Remembered[Resolved] | None:
+        """What was resolved once with the same logins; kept for `seconds`, whenever it is asked for."""
+        kept = self.remembered.get((image, access))
+        return None if kept is None else Remembered(kept, self.seconds)
 
 
 class _Under(FakeRegistry):

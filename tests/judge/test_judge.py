@@ -88,7 +88,8 @@ class World:
         for name, of_namespace in ({"shop": {}} if labels is None else labels).items():
             store.put_namespace(name, of_namespace)
         deadline = asyncio.get_running_loop().time() + seconds
-        return await self.judge.judge(question(*images, template=template), store.snapshot, keychain, deadline)
+        judged = await self.judge.judge(question(*images, template=template), store.snapshot, keychain, deadline)
+        return judged.judgements
 
     async def rulings(self, *args: Any, **kwargs: Any) -> list[Ruling]:
         return [j for j in await self.ask(*args, **kwargs) if isinstance(j, Ruling)]

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -29,7 +30,9 @@ class Stream:
 
 
 def line(uid: str = "u", **fields: Any) -> ReviewLine:
-    return ReviewLine("t", "review", uid, "CREATE", "shop", "Pod", "web", "allowed", 1.5, **fields)
+    return ReviewLine(
+        datetime(2026, 11, 1, tzinfo=UTC), "review", uid, "CREATE", "shop", "Pod", "web", "allowed", 1.5, **fields
+    )
 
 
 def log_to(stream: Stream) -> ReviewLog:

@@ -163,7 +163,7 @@ async def _judged(w: World, keychain: Keychain | None = None) -> Allowed | Denie
     store.put(policy("shop/web", {"signers": [{"name": "a", "cosign": {"key": key("a").pem}}]}))
     question = Question(Workload("shop", "default", {}), (), (Placed("spec", f"{w.name}:v1", "main"),))
     deadline = asyncio.get_running_loop().time() + 5
-    (ruling,) = await judge.judge(question, store.snapshot, keychain or AnonymousKeychain(), deadline)
+    (ruling,) = (await judge.judge(question, store.snapshot, keychain or AnonymousKeychain(), deadline)).judgements
     assert isinstance(ruling, Ruling)
     return ruling.outcome
 
@@ -706,7 +706,7 @@ async def test_p07_a_mirror_is_asked_and_the_image_judged_under_its_own_name() -
         client = RegistryClient(parse_settings(text.encode(), "x"), timeouts=QUICK)
         image = parse_reference("acme/web:v1")
         assert (await client.under(AnonymousKeychain()).resolve(image)).digest == digest
-        assert client.peek_resolved(image, ()) is not None
+        assert client.recall_resolved(image, ()) is not None
         await client.close()
 
 

@@ -12,7 +12,9 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -47,6 +49,12 @@ def parse_timeout(text: str | None) -> float:
     return min(total, limits.MAX_TIMEOUT)
 
 
+@lru_cache(maxsize=16)
+def _timeout_of(query: str) -> float:
+    """Seconds in a query string; an API server sends the same one with each review."""
+    return parse_timeout(parse_qs(query).get("timeout", [None])[0])
+
+
 def deadline_after(timeout: float) -> float:
     """Seconds from now at which a review must be answered, given the API server's own timeout in seconds."""
     return max(timeout - limits.ANSWER_MARGIN, timeout / 2)
@@ -66,7 +74,7 @@ class Admission:
     async def validate(self, request: web.Request) -> web.Response:
         """POST /validate: whether these images may run."""
         started = time.perf_counter()
-        deadline = asyncio.get_running_loop().time() + deadline_after(parse_timeout(request.query.get("timeout")))
+        deadline = asyncio.get_running_loop().time() + deadline_after(_timeout_of(request.query_string))
         try:
             review = parse_review(await _body(request))
         except Invalid as e:
@@ -104,7 +112,7 @@ class Admission:
         unjudged = review.asked.reason if isinstance(review.asked, Unjudged) else ""
         self._log.add(
             ReviewLine(
-                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                time=datetime.now(UTC),
                 event="review",
                 uid=review.uid,
                 operation=review.operation,
@@ -139,6 +147,9 @@ async def _body(request: web.Request) -> bytes:
         raise web.HTTPBadRequest(text="the Content-Type must be application/json\n")
     if (request.content_length or 0) > limits.MAX_REVIEW:
         raise web.HTTPRequestEntityTooLarge(limits.MAX_REVIEW, request.content_length or 0)
+    if request.content.is_eof():
+        # All of it came with the headers, as from the API server; nothing is left to wait for.
+        return await request.read()
     try:
         async with asyncio.timeout(limits.MAX_REQUEST_SECONDS):
             return await request.read()

@@ -1,12 +1,13 @@
 """The judge: a question → rulings. The one place where errors become values.
 
 Every image is judged twice by the same pure function: first over what is remembered, and only if that does not settle it over
-what is then fetched. On the warm path nothing waits, so nothing is awaited. What is fetched belongs to everybody: work that
+what is then fetched. On the warm path nothing waits, so nothing is awaited, and the result says how long it will stay as it is. What is fetched belongs to everybody: work that
 is not finished at the deadline goes on behind the answer, so that the controller's retry finds it done.
 """
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -18,7 +19,7 @@ from typing import Final, Protocol, TypeVar, assert_never
 from webhook import limits
 from webhook.image import Digest, ImageReference, Repository, Subject, parse_reference
 from webhook.judge.workload import Placed, Question
-from webhook.memory.cache import Memo, jittered
+from webhook.memory.cache import Memo, Remembered, jittered
 from webhook.memory.store import Snapshot
 from webhook.parsing import Invalid
 from webhook.policy import require
@@ -59,6 +60,19 @@ Judgement = Ruling | Uncovered | Deferred
 """What the judge says about one image: a ruling for each policy, or that there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the images of one question get; every image is in it.
+
+    `seconds`: for how long the same question gets the same under the same snapshot, if the logins in `opened` still open
+    what they opened; 0 where anything had to be fetched or could not be.
+    """
+
+    judgements: tuple[Judgement, ...]
+    seconds: float = 0.0
+    opened: tuple[tuple[Repository, Access], ...] = ()
+
+
 class Registries(Protocol):
     """The registries of the world. `registry.client` implements it."""
 
@@ -74,7 +88,7 @@ class Registries(Protocol):
         """The same, waiting for what has to be read. Raises `Unavailable`."""
         ...
 
-    def peek_resolved(self, image: ImageReference, access: Access) -> Resolved | None:
+    def recall_resolved(self, image: ImageReference, access: Access) -> Remembered[Resolved] | None:
         """What `Registry.resolve` would return, if that is remembered; for the warm path."""
         ...
 
@@ -105,6 +119,10 @@ class _Case:
     findings: dict[Signer, Finding] = field(default_factory=dict)
     every_proof: bool = False
     """Whether all evidence counts, because identities are counted or some key is denied; else the first proof ends it."""
+    seconds: float = math.inf
+    """For how long all of this is remembered."""
+    opened: dict[Repository, Access] = field(default_factory=dict)
+    """The logins that opened what is remembered."""
 
     @property
     def subject(self) -> Subject | None:
@@ -137,10 +155,8 @@ class Judge:
         self._observer = observer
         self._findings: Memo[Finding] = Memo(_seconds_to_keep, limits.MAX_PROOFS)
 
-    async def judge(
-        self, question: Question, snapshot: Snapshot, keychain: Keychain, deadline: float
-    ) -> tuple[Judgement, ...]:
-        """What each image gets under each policy that speaks about it; every image of the question is in it.
+    async def judge(self, question: Question, snapshot: Snapshot, keychain: Keychain, deadline: float) -> Judged:
+        """What each image gets under each policy that speaks about it.
 
         `deadline` is on the event loop's clock. What could not be read by then is `Undecided`. Raises nothing.
         """
@@ -157,28 +173,47 @@ class Judge:
             await self._investigate_all(pending, keychain, deadline)
             for case in pending:
                 judgements += _judgements(case, final=True) or ()
-        return tuple(judgements)
+            return Judged(tuple(judgements))
+        opened = {repository: access for case in cases for repository, access in case.opened.items()}
+        return Judged(tuple(judgements), min((case.seconds for case in cases), default=math.inf), tuple(opened.items()))
+
+    def stands(self, judged: Judged, keychain: Keychain) -> bool:
+        """Whether a judgement that was kept no longer than it says still holds for whoever has this keychain."""
+        known = self._registries.known
+        hit = all(known(keychain, repository) == access for repository, access in judged.opened)
+        self._observer.recalled(hit=hit)
+        return hit
 
     # ── what is remembered ───────────────────────────────────────────────────────────────────────────────────────────
     def _recall(self, case: _Case, keychain: Keychain) -> None:
         """Fills `case` with what is known without waiting."""
         if not case.covering and not case.denying:
             return
+        case.seconds, seconds = 0.0, math.inf
         access = self._registries.known(keychain, case.image.repository)
         if access is None:
             return
-        case.access = access
-        case.resolved = self._registries.peek_resolved(case.image, access)
+        case.access = case.opened[case.image.repository] = access
+        resolved = self._registries.recall_resolved(case.image, access)
+        if resolved is None:
+            seconds = 0.0
+        else:
+            case.resolved, seconds = resolved.answer, resolved.seconds
         subject = case.subject
         if subject is None:
             return
         claim = Claim(subject)
         for signer in case.signers():
-            opened = tuple([self._registries.known(keychain, source) for source in signer.sources(claim)])
-            finding = None if None in opened else self._findings.peek(_key(case, signer, claim, opened))
+            sources = signer.sources(claim)
+            opened = tuple([self._registries.known(keychain, source) for source in sources])
+            finding = None if None in opened else self._findings.recall(_key(case, signer, claim, opened))
             self._observer.recalled(hit=finding is not None)
-            if finding is not None:
-                case.findings[signer] = finding
+            if finding is None:
+                seconds = 0.0
+                continue
+            case.findings[signer], seconds = finding.answer, min(seconds, finding.seconds)
+            case.opened |= {source: known for source, known in zip(sources, opened, strict=True) if known is not None}
+        case.seconds = seconds
 
     # ── what has to be fetched ───────────────────────────────────────────────────────────────────────────────────────
     async def _investigate_all(self, cases: Sequence[_Case], keychain: Keychain, deadline: float) -> None:

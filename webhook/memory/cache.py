@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import cachetools
@@ -15,6 +16,14 @@ import cachetools
 from webhook import limits
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered(Generic[T]):
+    """An answer that is kept, and for how many seconds more."""
+
+    answer: T
+    seconds: float
 
 
 def jittered(least: float, most: float) -> float:
@@ -39,19 +48,29 @@ class Memo(Generic[T]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         seconds = ttl if callable(ttl) else lambda _: ttl
-        self._kept: cachetools.TLRUCache[Hashable, T] = cachetools.TLRUCache(
-            maxsize=most, ttu=lambda _, value, now: now + seconds(value), timer=clock, getsizeof=size
+        measure = None if size is None else (lambda kept: size(kept[0]))
+        # Each answer with the moment when it ends.
+        self._kept: cachetools.TLRUCache[Hashable, tuple[T, float]] = cachetools.TLRUCache(
+            maxsize=most, ttu=lambda _, kept, __: kept[1], timer=clock, getsizeof=measure
         )
+        self._seconds = seconds
+        self._clock = clock
         self._flights: dict[Hashable, asyncio.Task[T]] = {}
 
     def peek(self, key: Hashable) -> T | None:
         """The answer kept for `key`, or None. Waits for nothing: the warm path is made of this."""
-        return self._kept.get(key)
+        kept = self._kept.get(key)
+        return None if kept is None else kept[0]
+
+    def recall(self, key: Hashable) -> Remembered[T] | None:
+        """The same, with how long it will be kept: whatever is built on it must not stand longer."""
+        kept = self._kept.get(key)
+        return None if kept is None else Remembered(kept[0], kept[1] - self._clock())
 
     def put(self, key: Hashable, value: T) -> None:
         """Keeps an answer that was learnt in another way. One larger than everything that may be kept is not kept."""
         try:
-            self._kept[key] = value
+            self._kept[key] = (value, self._clock() + self._seconds(value))
         except ValueError:
             return
 
@@ -62,7 +81,7 @@ class Memo(Generic[T]):
         """
         kept = self._kept.get(key)
         if kept is not None:
-            return kept
+            return kept[0]
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.create_task(self._fly(key, make))

@@ -7,19 +7,20 @@ are dropped and counted, because a full disk must deny nothing. Lines are JSON a
 import sys
 import threading
 from collections import deque
+from datetime import datetime
 from typing import BinaryIO, Final
 
 import msgspec
 
 _MOST_WAITING: Final = 10_000
 _BATCH_SECONDS: Final = 0.05
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode_lines
 
 
 class ReviewLine(msgspec.Struct, omit_defaults=True, gc=False):
     """What is written about one review. `ms` is milliseconds from its last byte to the answer."""
 
-    time: str
+    time: datetime
     event: str
     uid: str
     operation: str
@@ -74,7 +75,7 @@ class ReviewLog:
     def _write(self) -> None:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
-            self._stream.write(b"".join(_encode(line) + b"\n" for line in lines))
+            self._stream.write(_encode(lines))
             self._stream.flush()
         except (OSError, ValueError):
             self.dropped += len(lines)

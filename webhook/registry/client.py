@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from webhook import limits
 from webhook.image import Digest, ImageReference, Repository, Subject, digest_of, parse_digest
-from webhook.memory.cache import Memo
+from webhook.memory.cache import Memo, Remembered
 from webhook.parsing import Invalid, convert, quote, read_json
 from webhook.registry import auth
 from webhook.registry.auth import Challenge
@@ -160,9 +160,9 @@ class RegistryClient:
         """Where a repository is fetched from, and whose logins open it: itself, or its place in a mirror."""
         return self.settings.current.location(repository)
 
-    def peek_resolved(self, image: ImageReference, access: Access) -> Resolved | None:
+    def recall_resolved(self, image: ImageReference, access: Access) -> Remembered[Resolved] | None:
         """What `resolve` would return, if that is remembered; for the warm path."""
-        return self._remembered(image).peek((image.repository, image.digest or image.tag, access))
+        return self._remembered(image).recall((image.repository, image.digest or image.tag, access))
 
     def _remembered(self, image: ImageReference) -> Memo[Resolved]:
         return self._digests if image.digest else self._tags
