@@ -5,8 +5,8 @@ or labels, and nothing crosses from host to path: a wildcard that did so let `ev
 `*.registry.io/org/*` in a peer (attack P-01).
 """
 
-import functools
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -75,7 +75,6 @@ class ImageGlob:
 EVERYTHING: Final = ImageGlob(_EVERYTHING, _EVERYTHING, None, None)
 
 
-@functools.lru_cache(maxsize=4096)
 def parse_image_glob(text: str) -> ImageGlob:
     """The glob that `text` writes. Raises `Invalid` if it can match no image, which is always a mistake."""
     if len(text) > limits.MAX_GLOB:
@@ -89,7 +88,8 @@ def parse_image_glob(text: str) -> ImageGlob:
     if tag is not None and (not _TAG_TEXT.fullmatch(tag) or tag[0] in ".-"):
         raise Invalid(f"{quote(text, 60)}: {quote(tag, 60) or 'an empty tag'} matches no tag")
     host, path = _split(name, text)
-    return ImageGlob(host, _checked_path(host, path, text), tag, digest or None)
+    # Thousands of policies name few registries: their names are kept once.
+    return ImageGlob(sys.intern(host), _checked_path(host, path, text), tag, digest or None)
 
 
 def _split_tag(name: str) -> tuple[str, str | None]:
@@ -214,7 +214,6 @@ class NameGlob:
         return self.pattern
 
 
-@functools.lru_cache(maxsize=4096)
 def parse_name_glob(text: str) -> NameGlob:
     """The glob that `text` writes. Raises `Invalid` if no Kubernetes name can match it."""
     if not _NAME_TEXT.fullmatch(text):

@@ -12,10 +12,19 @@ from webhook.image import ImageReference
 from webhook.policy.policy import ContainerKind, Labels, Policy, Workload
 from webhook.verdict import PolicyKey
 
-_Drawer = tuple[str, str]
-"""Namespace and literal beginning; an empty namespace: every one; an empty beginning: every image."""
-
 _ANYWHERE: Final = ""
+
+
+def _drawer(namespace: str, beginning: str) -> str:
+    """Where policies for a namespace and a literal beginning are filed.
+
+    An empty namespace: every one; an empty beginning: every image. One string, because there are as many as policies.
+    """
+    return f"{namespace} {beginning}"
+
+
+_Filed = Policy | tuple[Policy, ...]
+"""What lies in a drawer: most often one policy, and then without a tuple around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class PolicyIndex:
 
     __slots__ = ("_drawers", "policies")
 
-    def __init__(self, policies: Mapping[PolicyKey, Policy], drawers: dict[_Drawer, tuple[Policy, ...]]) -> None:
+    def __init__(self, policies: Mapping[PolicyKey, Policy], drawers: dict[str, _Filed]) -> None:
         self.policies = policies
         self._drawers = drawers
 
@@ -47,10 +56,10 @@ class PolicyIndex:
     def of(cls, policies: Iterable[Policy]) -> "PolicyIndex":
         """The index of these policies; the last of two with one key counts."""
         by_key = {policy.key: policy for policy in policies}
-        drawers: dict[_Drawer, tuple[Policy, ...]] = {}
+        drawers: dict[str, _Filed] = {}
         for policy in by_key.values():
             for drawer in _drawers(policy):
-                drawers[drawer] = (*drawers.get(drawer, ()), policy)
+                _file(drawers, drawer, policy)
         return cls(by_key, drawers)
 
     def replacing(self, old: Policy | None, new: Policy | None) -> "PolicyIndex":
@@ -59,15 +68,13 @@ class PolicyIndex:
         if old is not None:
             policies.pop(old.key, None)
             for drawer in _drawers(old):
-                left = tuple(policy for policy in drawers.get(drawer, ()) if policy.key != old.key)
-                if left:
-                    drawers[drawer] = left
-                else:
-                    drawers.pop(drawer, None)
+                for policy in _in(drawers.pop(drawer)):
+                    if policy.key != old.key:
+                        _file(drawers, drawer, policy)
         if new is not None:
             policies[new.key] = new
             for drawer in _drawers(new):
-                drawers[drawer] = (*drawers.get(drawer, ()), new)
+                _file(drawers, drawer, new)
         return PolicyIndex(policies, drawers)
 
     def match(self, image: ImageReference, who: Workload, kind: ContainerKind, labels: Labels | None) -> Match:
@@ -99,12 +106,12 @@ class PolicyIndex:
         repository = image.repository
         name = f"{repository.registry}/{repository.path}"
         end = len(repository.registry)
-        yield from drawers.get((namespace, ""), ())
-        yield from drawers.get((_ANYWHERE, ""), ())
+        yield from _in(drawers.get(_drawer(namespace, "")))
+        yield from _in(drawers.get(_drawer(_ANYWHERE, "")))
         while True:
             beginning = name[:end]
-            yield from drawers.get((namespace, beginning), ())
-            yield from drawers.get((_ANYWHERE, beginning), ())
+            yield from _in(drawers.get(_drawer(namespace, beginning)))
+            yield from _in(drawers.get(_drawer(_ANYWHERE, beginning)))
             if end == len(name):
                 return
             end = name.find("/", end + 1)
@@ -112,11 +119,22 @@ class PolicyIndex:
                 end = len(name)
 
 
+def _in(drawer: _Filed | None) -> tuple[Policy, ...]:
+    if drawer is None:
+        return ()
+    return drawer if isinstance(drawer, tuple) else (drawer,)
+
+
+def _file(drawers: dict[str, _Filed], drawer: str, policy: Policy) -> None:
+    there = drawers.get(drawer)
+    drawers[drawer] = policy if there is None else (*_in(there), policy)
+
+
 def _order(policy: Policy) -> tuple[str, str]:
     return policy.key.namespace or "", policy.key.name
 
 
-def _drawers(policy: Policy) -> set[_Drawer]:
+def _drawers(policy: Policy) -> set[str]:
     """Where the policy is filed: each of its namespaces, as far as they can be named, with each beginning."""
     if policy.key.namespace is not None:
         namespaces = [policy.key.namespace]
@@ -124,7 +142,7 @@ def _drawers(policy: Policy) -> set[_Drawer]:
         namespaces = [glob.pattern for glob in policy.namespaces.match]
     else:
         namespaces = [_ANYWHERE]
-    return {(namespace, glob.literal or "") for namespace in namespaces for glob in policy.images}
+    return {_drawer(namespace, glob.literal or "") for namespace in namespaces for glob in policy.images}
 
 
 def _speaks_about(policy: Policy, image: ImageReference, who: Workload, kind: ContainerKind) -> bool:

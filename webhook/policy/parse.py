@@ -4,6 +4,7 @@ The same parse serves `kubectl apply`, the operator and the command line, so tha
 policy that is broken all the same becomes one that denies what it covers.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,8 +142,8 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         namespaces=reader.namespaces(read.namespaces),
         workloads=reader.workloads(read.workloads),
         fallback=read.fallback,
-        signers=tuple(signers),
-        require=expression,
+        signers=_shared(tuple(signers)),
+        require=_shared(expression),
         tags=read.tags,
         mode=read.mode,
         deny=deny,
@@ -151,6 +152,12 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
     if reader.complaints:
         raise Invalid(*reader.complaints)
     return policy
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(value: T) -> T:
+    """The first of equal values: thousands of policies that name the same keys hold them once."""
+    return value
 
 
 def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Policy:
