@@ -46,13 +46,11 @@ def test_x01_every_kind_is_asked_about(kind: str) -> None:
 
 
 def test_what_the_answer_and_the_log_need_is_kept() -> None:
-    read = parse_review(json.dumps(review(dryRun=True)).encode())
-    assert (read.uid, read.operation, read.namespace, read.kind, read.name, read.dry_run) == (
+    read = parse_review(json.dumps(review(dryRun=True)).encode()).request
+    assert (read.uid, read.operation, read.namespace, read.kind.kind, read.name, read.dry_run) == (
         "u-1", "CREATE", "shop", "Pod", "web", True,
     )  # fmt: skip
-    assert isinstance(read.asked, Question)
-    assert read.asked.dry_run
-    assert not parse_review(json.dumps(review(dryRun=None)).encode()).dry_run
+    assert not parse_review(json.dumps(review(dryRun=None)).encode()).request.dry_run
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,6 @@ class TestKeptAnswers:
             replace(QUESTION, images=(replace(IMAGE, where="spec.containers[1].image"),)),
             replace(QUESTION, images=(IMAGE, replace(IMAGE, where="spec.containers[1].image"))),
             replace(QUESTION, template=True),
-            replace(QUESTION, dry_run=True),
         ],
     )
     async def test_m01_a_question_that_differs_anywhere_is_another_question(

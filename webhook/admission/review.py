@@ -65,14 +65,9 @@ class Unjudged:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One request of the API server: whom to answer, what it is about, and what is asked."""
+    """One request of the API server, and what is asked by it."""
 
-    uid: str
-    operation: Operation
-    namespace: str
-    kind: str
-    name: str
-    dry_run: bool
+    request: Request
     asked: Question | Malformed | Unjudged
 
 
@@ -100,20 +95,12 @@ def parse_review(body: bytes) -> Review:
         asked = _asked(request)
     except Invalid as e:
         asked = Malformed(str(e))
-    return Review(
-        uid=request.uid,
-        operation=request.operation,
-        namespace=request.namespace,
-        kind=request.kind.kind,
-        name=request.name,
-        dry_run=bool(request.dry_run),
-        asked=asked,
-    )
+    return Review(request, asked)
 
 
 def is_absent(document: msgspec.Raw) -> bool:
     """Whether an object of a request is missing or `null`."""
-    return bytes(document).strip() in {b"", b"null"}
+    return bytes(memoryview(document)[:64]).strip() in {b"", b"null"}
 
 
 def _asked(request: Request) -> Question | Unjudged:
@@ -137,7 +124,7 @@ def _asked(request: Request) -> Question | Unjudged:
 
 def _question(request: Request, untrusted: msgspec.Raw) -> Question | None:
     kind = request.kind
-    return read_question(kind.group, kind.kind, untrusted, request.namespace, dry_run=bool(request.dry_run))
+    return read_question(kind.group, kind.kind, untrusted, request.namespace)
 
 
 def _question_or_none(request: Request, untrusted: msgspec.Raw) -> Question | None:

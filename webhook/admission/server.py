@@ -81,7 +81,7 @@ class Admission:
             return web.Response(status=400, text=f"{e}\n")
         answer = await self._answer(review, deadline)
         self._record(review, answer, time.perf_counter() - started)
-        return web.Response(body=render(review.uid, answer), content_type="application/json")
+        return web.Response(body=render(review.request.uid, answer), content_type="application/json")
 
     async def _answer(self, review: Review, deadline: float) -> Answer:
         asked = review.asked
@@ -98,7 +98,7 @@ class Admission:
             return await self._decide(asked, deadline)
         except Exception:  # noqa: BLE001 - a review that has a uid gets an answer, and this one admits nothing
             number = secrets.token_hex(4)
-            _log.exception("unforeseen error %s in review %s", number, review.uid)
+            _log.exception("unforeseen error %s in review %s", number, review.request.uid)
             return Answer(False, 500, f"an internal error, id {number} in the webhook's log; nothing was admitted")
         finally:
             self._waiting -= 1
@@ -106,22 +106,23 @@ class Admission:
     def _record(self, review: Review, answer: Answer, seconds: float) -> None:
         """One line and one count. A dry run is no event: it is logged as one and not counted."""
         decision: Decision = "allowed" if answer.allowed else _DECISIONS.get(answer.code, "error")
-        if not review.dry_run:
-            self._metrics.answered(review.operation, decision, seconds)
+        request, dry_run = review.request, bool(review.request.dry_run)
+        if not dry_run:
+            self._metrics.answered(request.operation, decision, seconds)
         annotations = answer.annotations
         unjudged = review.asked.reason if isinstance(review.asked, Unjudged) else ""
         self._log.add(
             ReviewLine(
                 time=datetime.now(UTC),
                 event="review",
-                uid=review.uid,
-                operation=review.operation,
-                namespace=review.namespace,
-                kind=review.kind,
-                name=review.name,
+                uid=request.uid,
+                operation=request.operation,
+                namespace=request.namespace,
+                kind=request.kind.kind,
+                name=request.name,
                 decision=decision,
                 ms=round(seconds * 1000, 3),
-                dry_run=review.dry_run,
+                dry_run=dry_run,
                 policy=annotations.get("policy", ""),
                 digest=annotations.get("digest", ""),
                 signer=annotations.get("signer", ""),

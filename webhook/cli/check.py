@@ -122,7 +122,8 @@ def _asked(document: object, where: str, namespace: str) -> Asked:
     data = msgspec.json.encode(document)
     if kind == "AdmissionReview":
         review = parse_review(data)
-        title = f"AdmissionReview {quote(review.operation)} {quote(review.kind)} {quote(review.namespace)}/{quote(review.name)}"
+        asked = review.request
+        title = f"AdmissionReview {quote(asked.operation)} {quote(asked.kind.kind)} {quote(asked.namespace)}/{quote(asked.name)}"
         return Asked(title, None if isinstance(review.asked, Unjudged) else review.asked)
     metadata = document.get("metadata")
     names = metadata if isinstance(metadata, dict) else {}

@@ -154,7 +154,6 @@ class Question:
     pull_secrets: tuple[str, ...]
     images: tuple[Placed, ...]
     template: bool = False
-    dry_run: bool = False
 
     def key(self) -> Hashable:
         """All of it as plain tuples, which are hashed and compared many times faster than the values themselves."""
@@ -165,7 +164,6 @@ class Question:
             self.pull_secrets,
             tuple([(placed.where, placed.image, placed.kind) for placed in self.images]),
             self.template,
-            self.dry_run,
         )
 
     def repeats(self, old: "Question") -> bool:
@@ -177,9 +175,7 @@ class Question:
         return self.who == old.who and all((placed.kind, placed.image) in stood for placed in self.images)
 
 
-def read_question(
-    group: str, kind: str, untrusted: bytes | msgspec.Raw, namespace: str, *, dry_run: bool = False
-) -> Question | None:
+def read_question(group: str, kind: str, untrusted: bytes | msgspec.Raw, namespace: str) -> Question | None:
     """The question that an object asks; None if it runs no image.
 
     Raises `Invalid` if the object is malformed, or is of an unknown kind and yet contains a Pod's specification: what would
@@ -203,7 +199,7 @@ def read_question(
     account = pod.spec.service_account_name or pod.spec.service_account or "default"
     labels = (pod.metadata.labels if pod.metadata else None) or {}
     secrets = tuple(secret.name for secret in pod.spec.image_pull_secrets or () if secret.name)
-    return Question(Workload(namespace, account, labels), secrets, images, row.template, dry_run)
+    return Question(Workload(namespace, account, labels), secrets, images, row.template)
 
 
 def _images(spec: PodSpec, path: str) -> Iterator[Placed]:
