@@ -116,7 +116,7 @@ def test_a_tag_beside_a_digest_is_kept_and_no_default_tag_is_invented() -> None:
         ("ghcr.io/" + "a/" * 124 + "b", "a name of more than"),
     ],
 )
-def test_p01_p02_p06_r08_hostile_references_are_refused(written: str, why: str) -> None:
+def test_p05_p06_r08_s10_hostile_references_are_refused(written: str, why: str) -> None:
     with pytest.raises(Invalid, match=r"^not an image reference: ") as refused:
         parse_reference(written)
     assert why in str(refused.value)

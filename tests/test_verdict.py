@@ -6,7 +6,7 @@ from webhook.image import Repository, Subject, digest_of
 from webhook.verdict import Allowed, PolicyKey, Satisfied
 
 
-def test_v06_nothing_proven_is_neither_satisfied_nor_allowed() -> None:
+def test_v01_nothing_proven_is_neither_satisfied_nor_allowed() -> None:
     with pytest.raises(ValueError, match="nothing proven"):
         Satisfied(frozenset())
     with pytest.raises(ValueError, match="nothing proven"):

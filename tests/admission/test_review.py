@@ -38,7 +38,7 @@ def asked(document: Any) -> Question | Malformed | Unjudged:
 
 
 @pytest.mark.parametrize("kind", sorted({kind for _, kind in KINDS}))
-def test_x01_every_kind_is_asked_about(kind: str) -> None:
+def test_x01_x02_every_kind_is_asked_about(kind: str) -> None:
     question = asked(review(kind))
     assert isinstance(question, Question)
     assert len(question.images) == 5
@@ -72,7 +72,7 @@ def test_what_the_answer_and_the_log_need_is_kept() -> None:
         ),
     ],
 )
-def test_x13_what_is_no_review_of_v1_is_no_review(body: bytes) -> None:
+def test_x15_what_is_no_review_of_v1_is_no_review(body: bytes) -> None:
     with pytest.raises(Invalid, match="AdmissionReview"):
         parse_review(body)
 
@@ -90,13 +90,13 @@ def test_x13_what_is_no_review_of_v1_is_no_review(body: bytes) -> None:
         (review(kind="Unknown", object={"spec": POD_SPEC}), "Unknown holds containers"),
     ],
 )
-def test_x05_what_cannot_be_judged_is_denied(document: Any, why: str) -> None:
+def test_x09_what_cannot_be_judged_is_denied(document: Any, why: str) -> None:
     found = asked(document)
     assert isinstance(found, Malformed)
     assert found.reason.startswith(why)
 
 
-def test_x06_what_runs_no_image_is_admitted() -> None:
+def test_x05_what_runs_no_image_is_admitted() -> None:
     assert asked(review("ConfigMap", object={"data": {}})) == Unjudged("no image")
     assert asked(review("Pod", operation="DELETE", object=None, oldObject=wrapped("Pod", POD_SPEC))) == Unjudged(
         "deletion"
@@ -125,7 +125,7 @@ def test_w07_the_old_object_counts_in_an_update_only() -> None:
     assert isinstance(asked(review(operation="CREATE", oldObject=wrapped("Pod", POD_SPEC))), Question)
 
 
-def test_x04_an_ephemeral_container_is_judged_although_the_rest_stood_before() -> None:
+def test_x03_an_ephemeral_container_is_judged_although_the_rest_stood_before() -> None:
     before = {**POD_SPEC, "ephemeralContainers": []}
     added = review(operation="UPDATE", subResource="ephemeralcontainers", oldObject=wrapped("Pod", before))
     assert isinstance(asked(added), Question)

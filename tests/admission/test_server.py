@@ -32,11 +32,11 @@ async def deny(_question: Question, _deadline: float) -> Answer:
         ("10s", 10), ("1m0s", 30), ("0s", 0), ("29.5s", 29.5), ("30s", 30), ("999s", 30), ("99m", 30), ("500ms", 0.5),
     ],
 )  # fmt: skip
-def test_w05_the_api_servers_timeout_is_read_and_bounded(text: str | None, seconds: float) -> None:
+def test_w06_the_api_servers_timeout_is_read_and_bounded(text: str | None, seconds: float) -> None:
     assert parse_timeout(text) == seconds
 
 
-def test_w05_the_answer_is_due_before_the_api_server_gives_up() -> None:
+def test_w06_the_answer_is_due_before_the_api_server_gives_up() -> None:
     assert deadline_after(10) == 9
     assert deadline_after(1) == 0.5
     assert deadline_after(0) == 0
@@ -60,7 +60,7 @@ async def test_a_review_is_answered_logged_and_counted(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-async def test_x15_a_dry_run_is_judged_and_logged_and_not_counted(tmp_path: Path) -> None:
+async def test_x11_a_dry_run_is_judged_and_logged_and_not_counted(tmp_path: Path) -> None:
     async with serving(tmp_path, deny) as webhook:
         _, answer = await webhook.post(review(dryRun=True))
         assert not answer["response"]["allowed"]
@@ -91,7 +91,7 @@ async def test_what_needs_no_judgement_is_answered_without_one(tmp_path: Path) -
         (b"x" * (limits.MAX_REVIEW + 1), {}, 413),
     ],
 )
-async def test_w06_what_is_no_review_is_an_http_error(
+async def test_x15_f39_what_is_no_review_is_an_http_error(
     tmp_path: Path, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     async with serving(tmp_path) as webhook:
@@ -101,7 +101,7 @@ async def test_w06_what_is_no_review_is_an_http_error(
         assert (await webhook.post(review()))[0] == 200
 
 
-async def test_w06_other_paths_and_methods(tmp_path: Path) -> None:
+async def test_x15_other_paths_and_methods(tmp_path: Path) -> None:
     async with serving(tmp_path) as webhook:
         async with webhook.http.get(f"{webhook.url}/validate") as response:
             assert response.status == 405
@@ -109,7 +109,7 @@ async def test_w06_other_paths_and_methods(tmp_path: Path) -> None:
         assert (await webhook.post(review(), "/"))[0] == 404
 
 
-async def test_d01_a_chunked_body_is_counted_as_it_comes(tmp_path: Path) -> None:
+async def test_d03_a_chunked_body_is_counted_as_it_comes(tmp_path: Path) -> None:
     async def endless() -> object:
         while True:
             yield b"x" * 65_536
@@ -158,15 +158,13 @@ async def _connect(webhook: Running, folder: Path) -> tuple[asyncio.StreamReader
     return await asyncio.open_connection("127.0.0.1", webhook.ports.webhook, ssl=trusted)
 
 
-async def test_d01_headers_are_bounded(tmp_path: Path) -> None:
+async def test_d03_headers_are_bounded(tmp_path: Path) -> None:
     async with serving(tmp_path) as webhook:
         status, _ = await webhook.post(review(), headers={"X-Long": "x" * (limits.MAX_HEADER_FIELD + 1)})
         assert status == 400
 
 
-async def test_d08_beyond_the_bound_a_review_is_answered_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_beyond_the_bound_a_review_is_answered_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_WAITING_REVIEWS", 3)
     gate, begun = asyncio.Event(), asyncio.Semaphore(0)
 
@@ -191,7 +189,7 @@ async def test_d08_beyond_the_bound_a_review_is_answered_at_once(
         assert (await webhook.post(review()))[1]["response"]["allowed"]
 
 
-async def test_v04_a_failure_of_ours_admits_nothing_and_tells_no_details(
+async def test_v02_a_failure_of_ours_admits_nothing_and_tells_no_details(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(_question: Question, _deadline: float) -> Answer:
@@ -207,7 +205,7 @@ async def test_v04_a_failure_of_ours_admits_nothing_and_tells_no_details(
         assert await webhook.metric('trusted_images_admission_requests_total{decision="error",operation="CREATE"}') == 1
 
 
-async def test_w05_the_deadline_reaches_the_judge(tmp_path: Path) -> None:
+async def test_w06_the_deadline_reaches_the_judge(tmp_path: Path) -> None:
     left: list[float] = []
 
     async def note(_question: Question, deadline: float) -> Answer:

@@ -24,7 +24,7 @@ async def served(port: int) -> x509.Certificate:
     return x509.load_der_x509_certificate(shown)
 
 
-async def test_f20_a_new_pair_is_served_to_new_connections(tmp_path: Path) -> None:
+async def test_w09_f31_a_new_pair_is_served_to_new_connections(tmp_path: Path) -> None:
     async with serving(tmp_path) as webhook:
         old = await served(webhook.ports.webhook)
         assert not webhook.certificate.reload()
@@ -42,7 +42,7 @@ async def test_f20_a_new_pair_is_served_to_new_connections(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("broken", ["tls.crt", "tls.key"])
-async def test_f20_a_broken_pair_leaves_the_old_one(
+async def test_w09_f31_a_broken_pair_leaves_the_old_one(
     tmp_path: Path, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(tmp_path) as webhook:
@@ -56,7 +56,7 @@ async def test_f20_a_broken_pair_leaves_the_old_one(
         assert (await served(webhook.ports.webhook)).serial_number == old.serial_number
 
 
-async def test_w13_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
+async def test_w14_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as webhook:
         assert webhook.certificate.context.minimum_version == ssl.TLSVersion.TLSv1_2
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -83,14 +83,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield w
 
 
-async def test_m03_nothing_is_admitted_before_the_policies_have_been_read(world: World) -> None:
+async def test_p08_nothing_is_admitted_before_the_policies_have_been_read(world: World) -> None:
     answer = await world.ask()
     assert (answer.allowed, answer.code) == (False, 503)
     world.store.set_ready()
     assert (await world.ask()).allowed
 
 
-async def test_m02_a_policy_that_comes_meanwhile_counts_from_the_next_question_on(world: World) -> None:
+async def test_m04_a_policy_that_comes_meanwhile_counts_from_the_next_question_on(world: World) -> None:
     world.store.put(policy("shop/a", WANTS_A))
     world.store.set_ready()
     answering = asyncio.create_task(world.ask())
@@ -116,12 +116,12 @@ class TestKeptAnswers:
         await world.ask()
         assert len(world.judged) == 2
 
-    async def test_m02_a_changed_policy_counts_at_once(self, world: World) -> None:
+    async def test_m04_a_changed_policy_counts_at_once(self, world: World) -> None:
         await world.warm()
         world.store.put(policy("shop/a", {"signers": [{"name": "b", "cosign": {"key": key("b").pem}}]}))
         assert not (await world.ask()).allowed
 
-    async def test_a_deny_list_counts_at_once(self, world: World) -> None:
+    async def test_m04_a_deny_list_counts_at_once(self, world: World) -> None:
         await world.warm()
         digest = world.registry.push_image("app", "v1")
         world.store.put(policy("shop/stop", {"deny": {"digests": [digest]}}))
@@ -135,7 +135,7 @@ class TestKeptAnswers:
         world.store.put_namespace("shop", {"tier": "gold"})
         assert not (await world.ask()).allowed
 
-    async def test_m05_no_answer_outlives_the_tag_it_rests_on(self, world: World) -> None:
+    async def test_m03_no_answer_outlives_the_tag_it_rests_on(self, world: World) -> None:
         await world.warm()
         world.clock += world.registries.seconds
         await world.ask()
@@ -148,7 +148,7 @@ class TestKeptAnswers:
         await world.ask()
         assert world.judged
 
-    async def test_a_denial_is_kept_no_longer_than_the_search_for_signatures(self, world: World) -> None:
+    async def test_m02_a_denial_is_kept_no_longer_than_the_search_for_signatures(self, world: World) -> None:
         world.registries.seconds = 10 * limits.PROOF_SECONDS
         unsigned = replace(QUESTION, images=(replace(IMAGE, image="registry.test/app:unsigned"),))
         world.registry.push_image("app", "unsigned", b"another")
@@ -199,7 +199,7 @@ class TestKeptAnswers:
         await world.ask(other)
         assert world.judged == [other]
 
-    async def test_d04_kept_answers_are_bounded(self, world: World) -> None:
+    async def test_s06_kept_answers_are_bounded(self, world: World) -> None:
         await world.warm()
         for i in range(limits.MAX_ANSWERS + 10):
             await world.ask(replace(QUESTION, who=replace(QUESTION.who, labels={"app": str(i)})))

@@ -62,14 +62,14 @@ def question(*places: str) -> Question:
         (UNDECIDED, "audit", True, 200, False),
     ],
 )
-def test_v03_the_table_of_enforcement(outcome: Outcome, mode: Mode, allowed: bool, code: int, warned: bool) -> None:
+def test_v05_the_table_of_enforcement(outcome: Outcome, mode: Mode, allowed: bool, code: int, warned: bool) -> None:
     answer = settle(question(), [ruling(outcome, mode)])
     assert (answer.allowed, answer.code, bool(answer.warnings)) == (allowed, code, warned)
     assert bool(answer.message) is not allowed
     assert verdict_of([ruling(outcome, mode)]) == {200: "allowed", 403: "denied", 503: "undecided"}[code]
 
 
-def test_v03_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() -> None:
+def test_v04_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() -> None:
     rulings = [
         ruling(ALLOWED, name="a"),
         ruling(UNDECIDED, name="b"),
@@ -87,7 +87,7 @@ def test_v03_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() ->
     assert settle(question(), rulings[:2]).code == 503
 
 
-def test_v03_an_image_nobody_judged_refuses_everything() -> None:
+def test_v01_an_image_nobody_judged_refuses_everything() -> None:
     for judgements in ([], [ruling(ALLOWED)]):
         answer = settle(question(PLACE, "spec.containers[1].image"), judgements)
         assert (answer.allowed, answer.code) == (False, 500)
@@ -125,7 +125,7 @@ def test_the_audit_log_gets_verdict_policies_digests_signers_and_what_a_mode_let
     assert settle(question(), [unread]).annotations == {"verdict": "denied"}
 
 
-def test_x14_warnings_and_denials_are_bounded() -> None:
+def test_warnings_and_denials_are_bounded() -> None:
     places = [f"spec.containers[{i}].image" for i in range(50)]
     many = [ruling(DENIED, place=place) for place in places]
     answer = settle(question(*places), many)

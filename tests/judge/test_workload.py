@@ -44,7 +44,7 @@ def question(kind: str = "Pod", spec: Any = POD_SPEC, group: str | None = None, 
 
 
 @pytest.mark.parametrize(("group", "kind"), KINDS)
-def test_x01_every_image_of_every_kind_is_found(group: str, kind: str) -> None:
+def test_x01_x02_every_image_of_every_kind_is_found(group: str, kind: str) -> None:
     found = question(kind, group=group)
     path = {"Pod": "spec", "PodTemplate": "template.spec", "CronJob": "spec.jobTemplate.spec.template.spec"}.get(
         kind, "spec.template.spec"
@@ -99,13 +99,13 @@ def test_an_image_may_be_missing_and_then_is_empty() -> None:
         b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     ],
 )  # fmt: skip
-def test_x05_what_cannot_be_read_is_refused_and_never_taken_for_empty(kind: str, untrusted: bytes) -> None:
+def test_x09_what_cannot_be_read_is_refused_and_never_taken_for_empty(kind: str, untrusted: bytes) -> None:
     group = next(g for g, k in KINDS if k == kind)
     with pytest.raises(Invalid):
         read_question(group, kind, untrusted, "shop")
 
 
-def test_d04_the_number_of_images_is_bounded() -> None:
+def test_x16_the_number_of_images_is_bounded() -> None:
     def spec(count: int) -> dict[str, Any]:
         return {"containers": [{"image": f"i:{i}"} for i in range(count)]}
 
@@ -114,7 +114,7 @@ def test_d04_the_number_of_images_is_bounded() -> None:
         question(spec=spec(limits.MAX_IMAGES + 1))
 
 
-def test_x06_a_kind_we_do_not_know_is_let_pass_only_if_it_holds_no_containers() -> None:
+def test_x13_x14_a_kind_we_do_not_know_is_let_pass_only_if_it_holds_no_containers() -> None:
     def read(document: Any) -> Question | None:
         return read_question("example.com", "Thing", json.dumps(document).encode(), "shop")
 
@@ -134,7 +134,7 @@ def test_x06_a_kind_we_do_not_know_is_let_pass_only_if_it_holds_no_containers() 
         read_question("", "Thing", b'{"containers": [{"image": "x"}]}', "shop")
 
 
-def test_x12_an_update_repeats_the_old_object_only_if_nothing_that_is_judged_changed() -> None:
+def test_x04_an_update_repeats_the_old_object_only_if_nothing_that_is_judged_changed() -> None:
     old = question()
     assert old.repeats(old)
     fewer = question(spec={**POD_SPEC, "containers": POD_SPEC["containers"][:1], "priority": 5})

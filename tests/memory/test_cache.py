@@ -127,7 +127,7 @@ def test_answers_expire_each_after_its_own_time() -> None:
     assert memo.peek("long") is None
 
 
-def test_d04_the_number_of_answers_is_bounded_and_the_least_used_goes_first() -> None:
+def test_s06_the_number_of_answers_is_bounded_and_the_least_used_goes_first() -> None:
     memo: Memo[int] = Memo(100, 3)
     for i in range(3):
         memo.put(i, i)
@@ -137,7 +137,7 @@ def test_d04_the_number_of_answers_is_bounded_and_the_least_used_goes_first() ->
     assert len(memo) == 3
 
 
-def test_d04_the_size_of_answers_is_bounded_and_one_too_large_is_not_kept() -> None:
+def test_s06_the_size_of_answers_is_bounded_and_one_too_large_is_not_kept() -> None:
     memo: Memo[bytes] = Memo(100, 10, size=len)
     memo.put("a", b"12345")
     memo.put("b", b"123456")

@@ -39,7 +39,7 @@ def test_nothing_is_ready_before_the_first_full_list() -> None:
     assert store.is_ready
 
 
-def test_m09_the_name_label_of_a_namespace_cannot_be_claimed_by_a_label() -> None:
+def test_w03_the_name_label_of_a_namespace_cannot_be_claimed_by_a_label() -> None:
     store = PolicyStore()
     assert store.snapshot.namespace_labels("shop") is None
     store.put_namespace("shop", {"kubernetes.io/metadata.name": "kube-system", "team": "a"})

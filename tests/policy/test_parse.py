@@ -288,7 +288,7 @@ def _warned(read: Policy) -> list[str]:
     return [warning.partition(":")[0] for warning in warnings(read)]
 
 
-def test_m10_what_is_allowed_and_yet_dangerous_is_warned_about() -> None:
+def test_p09_what_is_allowed_and_yet_dangerous_is_warned_about() -> None:
     assert warnings(policy(images=["ghcr.io/acme/**"])) == ()
     assert _warned(policy(exclude=["**"])) == ["spec.exclude"]
     assert _warned(policy(images=[f"**/x{i}" for i in range(5)])) == ["spec.images"]

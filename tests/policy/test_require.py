@@ -143,7 +143,7 @@ VALUES: tuple[Finding, ...] = (signed("1"), NO, DOWN)
         ("3 of (a, b, c)", {"a": signed("1", "2"), "b": signed("1", "2"), "c": signed("1", "2")}, Unsatisfied),
     ],
 )
-def test_v02_three_values(text: str, findings: dict[str, Finding], kind: type[Finding]) -> None:
+def test_v04_three_values(text: str, findings: dict[str, Finding], kind: type[Finding]) -> None:
     assert isinstance(evaluate(parsed(text), findings), kind)
 
 
@@ -179,7 +179,7 @@ _EXPRESSIONS = st.recursive(
 
 
 @given(_EXPRESSIONS)
-def test_v02_the_result_is_what_every_way_the_unknown_could_turn_out_agrees_on(expression: Expr) -> None:
+def test_v04_the_result_is_what_every_way_the_unknown_could_turn_out_agrees_on(expression: Expr) -> None:
     for given_values in itertools.product(VALUES, repeat=len(NAMES)):
         findings: dict[str, Finding] = dict(zip(NAMES, given_values, strict=True))
         found = evaluate(expression, findings)

@@ -104,11 +104,11 @@ def test_s01_the_operator_may_allow_plain_http_and_internal_hosts() -> None:
         ("https://gitlab.com/jwt/auth", "registry.gitlab.com", True),
     ],
 )
-def test_s02_a_login_is_shown_to_its_own_registry_only(realm: str, registry: str, shown: bool) -> None:
+def test_s01_a_login_is_shown_to_its_own_registry_only(realm: str, registry: str, shown: bool) -> None:
     assert may_see(yarl.URL(realm), HostSettings(registry)) is shown
 
 
-def test_s02_or_to_a_token_service_that_the_operator_names() -> None:
+def test_s01_or_to_a_token_service_that_the_operator_names() -> None:
     (host,) = parse_settings(b"registries: [{host: a.io, realms: [auth.a.io]}]", "x").hosts.values()
     assert may_see(yarl.URL("https://auth.a.io/token"), host)
     assert not may_see(yarl.URL("https://auth.b.io/token"), host)

@@ -244,7 +244,7 @@ async def test_r02_blobs_are_hashed_and_of_the_size_that_was_said() -> None:
             await w.port().blob(repository, Descriptor(short, "x", 7), 100)
 
 
-async def test_d01_an_endless_answer_is_cut_off() -> None:
+async def test_d02_an_endless_answer_is_cut_off() -> None:
     async with world() as w:
         w.script("/manifests/v1", endless())
         with pytest.raises(Rejected, match="an answer of more than 4194304 bytes"):
@@ -289,7 +289,7 @@ async def test_referrers_of_all_pages() -> None:
         assert w.http.count("referrers") == 3
 
 
-async def test_d03_pages_without_end_are_bounded() -> None:
+async def test_d01_f12_pages_without_end_are_bounded() -> None:
     async with world() as w:
         empty = b'{"schemaVersion":2,"manifests":[]}'
         headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
@@ -313,7 +313,7 @@ async def test_f12_a_link_that_leads_elsewhere_is_not_followed(link: str) -> Non
 
 
 @pytest.mark.parametrize("handler", [status(404), status(405), answers(b"<html>", {"Content-Type": "text/html"})])
-async def test_f11_a_registry_without_the_api_is_asked_once(handler: Handler) -> None:
+async def test_a_registry_without_the_api_is_asked_once(handler: Handler) -> None:
     async with world() as w:
         subject = Subject(parse_repository(w.name), w.digest, None)
         w.script(f"/referrers/{w.digest}", handler)
@@ -403,7 +403,7 @@ async def test_an_identity_token_goes_to_the_token_service_only() -> None:
         assert all("Authorization" not in asked.headers for asked in w.http.asked)
 
 
-async def test_s02_a_login_does_not_go_to_another_hosts_token_service() -> None:
+async def test_s01_a_login_does_not_go_to_another_hosts_token_service() -> None:
     async with world(users={"user": "right"}, bearer=True) as w, world(users={"user": "right"}) as thief:
         w.client.settings = thief.client.settings = w.client._transport._settings = type(
             "Both", (), {"current": RegistrySettings.plain_http([w.http.host, thief.http.host])}
@@ -470,7 +470,7 @@ async def test_the_operators_logins_come_after_the_pods(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [500, 502, 503, 504])
-async def test_f01_a_server_error_is_tried_again_and_then_an_outage(code: int) -> None:
+async def test_f04_a_server_error_is_tried_again_and_then_an_outage(code: int) -> None:
     async with world() as w:
         image = w.registry.manifests[PATH, w.digest].body
         w.script("/manifests/v1", status(code), status(code), answers(image, {"Content-Type": OCI_MANIFEST}))
@@ -482,7 +482,7 @@ async def test_f01_a_server_error_is_tried_again_and_then_an_outage(code: int) -
 
 
 @pytest.mark.parametrize("code", [400, 402, 410, 418, 204])
-async def test_f02_other_answers_are_an_outage_at_once(code: int) -> None:
+async def test_v03_other_answers_are_an_outage_at_once(code: int) -> None:
     async with world() as w:
         w.script("/manifests/v1", status(code))
         with pytest.raises(Unavailable, match=f"the registry answers {code}"):
@@ -494,7 +494,7 @@ async def test_f02_other_answers_are_an_outage_at_once(code: int) -> None:
     ("handler", "why"),
     [(reset(), "the connection broke"), (truncated(b"{", 100), "the connection broke")],
 )
-async def test_f03_a_broken_connection_is_tried_again(handler: Handler, why: str) -> None:
+async def test_f07_a_broken_connection_is_tried_again(handler: Handler, why: str) -> None:
     async with world() as w:
         image = w.registry.manifests[PATH, w.digest].body
         w.script("/manifests/v1", handler, answers(image, {"Content-Type": OCI_MANIFEST}))
@@ -504,7 +504,7 @@ async def test_f03_a_broken_connection_is_tried_again(handler: Handler, why: str
             await w.resolve("v2")
 
 
-async def test_f04_silence_is_an_outage_after_the_time_of_a_request() -> None:
+async def test_f06_silence_is_an_outage_after_the_time_of_a_request() -> None:
     async with world() as w:
         release = asyncio.Event()
         w.script("/manifests/v1", stalled(release))
@@ -514,7 +514,7 @@ async def test_f04_silence_is_an_outage_after_the_time_of_a_request() -> None:
         assert w.http.count() == 1
 
 
-async def test_f05_a_registry_that_wants_to_be_left_alone_is() -> None:
+async def test_f03_a_registry_that_wants_to_be_left_alone_is() -> None:
     async with world() as w:
         now = [0.0]
         w.client._transport._clock = lambda: now[0]
@@ -532,7 +532,7 @@ async def test_f05_a_registry_that_wants_to_be_left_alone_is() -> None:
 
 
 @pytest.mark.parametrize("pause", [None, "Wed, 21 Oct 2026 07:28:00 GMT", "-1", "٣", "0"])
-async def test_f05_a_pause_that_is_no_number_is_a_short_one(pause: str | None) -> None:
+async def test_f03_a_pause_that_is_no_number_is_a_short_one(pause: str | None) -> None:
     async with world() as w:
         image = w.registry.manifests[PATH, w.digest].body
         limited = status(429, {} if pause is None else {"Retry-After": pause})
@@ -540,7 +540,7 @@ async def test_f05_a_pause_that_is_no_number_is_a_short_one(pause: str | None) -
         assert await w.resolve() == w.digest
 
 
-async def test_f06_nobody_listens() -> None:
+async def test_f01_nobody_listens() -> None:
     async with world() as w:
         host = w.http.host
     client = RegistryClient(RegistrySettings.plain_http([host]), timeouts=QUICK)
@@ -549,14 +549,14 @@ async def test_f06_nobody_listens() -> None:
     await client.close()
 
 
-async def test_f07_a_name_that_does_not_resolve() -> None:
+async def test_f02_a_name_that_does_not_resolve() -> None:
     client = RegistryClient(RegistrySettings.empty(), timeouts=QUICK)
     with pytest.raises(Unavailable, match=r"cannot be resolved|no answer|internal address"):
         await client.under(AnonymousKeychain()).resolve(parse_reference("nowhere.invalid/a:v1"))
     await client.close()
 
 
-async def test_d08_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_s06_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_FETCHES", 0)
     async with world() as w:
         with pytest.raises(Unavailable, match="requests to registries are under way already"):
@@ -599,7 +599,7 @@ async def test_a_blob_may_come_from_elsewhere_and_the_login_does_not_follow() ->
         ("http://other.invalid/x", "redirects to another host without TLS"),
     ],
 )
-async def test_s03_redirects_that_are_not_followed(location: str, why: str) -> None:
+async def test_s02_redirects_that_are_not_followed(location: str, why: str) -> None:
     async with world() as w:
         w.script("/manifests/v1", redirect(location))
         with pytest.raises(Unavailable, match=why):
@@ -667,7 +667,7 @@ async def test_s05_a_name_of_an_internal_address_is_refused_unless_the_operator_
             await people.close()
 
 
-async def test_f08_tls_with_a_private_authority_and_without(tmp_path: Path) -> None:
+async def test_f09_tls_with_a_private_authority_and_without(tmp_path: Path) -> None:
     files = write_self_signed(tmp_path, ["localhost"], dt.datetime.now(dt.UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
@@ -698,7 +698,7 @@ async def test_f08_tls_with_a_private_authority_and_without(tmp_path: Path) -> N
         await client.close()
 
 
-async def test_p07_a_mirror_is_asked_and_the_image_judged_under_its_own_name() -> None:
+async def test_p11_a_mirror_is_asked_and_the_image_judged_under_its_own_name() -> None:
     async with serving(HTTPRegistry(FakeRegistry())) as http:
         digest = http.registry.push_image("hub/acme/web", "v1")
         mirror = f"{{source: docker.io, prefix: '{http.host}/hub'}}"

@@ -61,11 +61,11 @@ def passwords(auths: dict[str, Any], image: str) -> list[str]:
         ("index.docker.io/v1", "nginx", True),
     ],
 )
-def test_s04_a_login_matches_host_and_path_by_whole_parts(key: str, image: str, matches: bool) -> None:
+def test_s04_s07_a_login_matches_host_and_path_by_whole_parts(key: str, image: str, matches: bool) -> None:
     assert passwords({key: auth("p")}, image) == (["p"] if matches else [])
 
 
-def test_the_longest_match_comes_first_and_equal_logins_once() -> None:
+def test_s07_the_longest_match_comes_first_and_equal_logins_once() -> None:
     auths = {"ghcr.io": auth("host"), "ghcr.io/a/b": auth("repository"), "ghcr.io/a": auth("owner"),
              "https://ghcr.io": auth("host")}  # fmt: skip
     assert passwords(auths, "ghcr.io/a/b") == ["repository", "owner", "host"]
@@ -95,7 +95,7 @@ def test_the_older_file_has_its_entries_at_the_top() -> None:
     assert parse_docker_config(b"{}", "x").logins == ()
 
 
-def test_s05_one_broken_entry_costs_the_others_nothing_and_is_named_without_its_secret() -> None:
+def test_s07_one_broken_entry_costs_the_others_nothing_and_is_named_without_its_secret() -> None:
     data = {"a.io": {"auth": "s3cret!"}, "b.io": {"auth": base64.b64encode(b"s3cret").decode()}, "c.io": auth("p"),
             "d.io": {"auth": 7}, "e.io": "s3cret", "f.io": {"auth": base64.b64encode(b"\xff:x").decode()}}  # fmt: skip
     config = parse_docker_config(json.dumps({"auths": data}).encode(), "x")
@@ -169,7 +169,7 @@ async def test_s08_a_helper_that_fails_is_an_outage_and_its_output_is_not_repeat
         ("", "not the name of one"),
     ],
 )
-async def test_s05_a_helper_is_named_and_not_a_path(name: str, why: str) -> None:
+async def test_a_helper_is_named_and_not_a_path(name: str, why: str) -> None:
     with pytest.raises(Unavailable, match=why):
         await ask_helper(name, "ghcr.io")
 

@@ -53,7 +53,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         ("quay.io/a/c", "127.0.0.1:5000/quay/a/c"),
     ],
 )
-def test_p07_a_mirror_is_chosen_by_whole_components_and_the_longest_source(image: str, fetched: str) -> None:
+def test_p11_a_mirror_is_chosen_by_whole_components_and_the_longest_source(image: str, fetched: str) -> None:
     settings = parse_settings(
         b"""
         registries:
@@ -102,7 +102,7 @@ def test_the_file_is_bounded() -> None:
     assert complaints("#" * (limits.MAX_YAML + 1)) == ("registries.yaml: more than 1048576 bytes",)
 
 
-def test_f09_a_change_is_live_and_a_broken_one_leaves_the_last_good_settings(tmp_path: Path) -> None:
+def test_a_change_is_live_and_a_broken_one_leaves_the_last_good_settings(tmp_path: Path) -> None:
     file = tmp_path / "registries.yaml"
     now = [0.0]
 
