@@ -152,3 +152,35 @@ def test_a_refusal_carries_its_status(code: int, reason: str) -> None:
         "warnings": ["careful"],
         "auditAnnotations": {"verdict": "denied"},
     }
+
+
+# ── what the object says of itself ───────────────────────────────────────────────────────────────────────────────────
+def pod(image: str = "main:0", **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "web", **metadata}, "spec": {"containers": [{"name": "a", "image": image}]}}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "approved", "uid": "1", "controller": True}]},
+        {"annotations": {"kubernetes.io/config.mirror": "0123", "kubernetes.io/config.source": "file"}},
+        {"annotations": {"trusted-images/verified": "true", "policy": "cluster/base", "signer": "SHA256:00"}},
+        {"managedFields": [{"manager": "trusted-images", "operation": "Update"}]},
+        {"deletionTimestamp": "2026-11-01T00:00:00Z", "finalizers": ["example.com/wait"]},
+        {"generateName": "web-", "name": None},
+        {"name": "x" * 5000},
+    ],
+    ids=["owner", "mirror", "result", "manager", "deletion", "generated", "long"],
+)  # fmt: skip
+def test_x06_x07_x08_x10_x11_nothing_that_an_object_says_of_itself_earns_trust(metadata: dict[str, Any]) -> None:
+    plain = asked(review(object=pod()))
+    assert isinstance(plain, Question)
+    assert asked(review(object=pod(**metadata))) == plain
+
+
+def test_x06_an_object_under_deletion_may_bring_no_new_image() -> None:
+    leaving = {"deletionTimestamp": "2026-11-01T00:00:00Z", "finalizers": ["example.com/wait"]}
+    new = review(operation="UPDATE", object=pod("new:1", **leaving), oldObject=pod("old:1", **leaving))
+    assert isinstance(asked(new), Question)
+    same = review(operation="UPDATE", object=pod("old:1", **leaving, labels=None), oldObject=pod("old:1", **leaving))
+    assert asked(same) == Unjudged("unchanged")

@@ -624,3 +624,13 @@ async def test_m09_a_tenants_policy_never_admits_more(policies: set[Policy], ext
             assert before.allowed or not after.allowed
     finally:
         world.pool.shutdown()
+
+
+# ── which bytes are meant ────────────────────────────────────────────────────────────────────────────────────────────
+async def test_r03_beside_a_digest_the_tag_decides_nothing(world: World) -> None:
+    signed = world.signed("app", key("a"))
+    unsigned = world.registry.push_image("app", "v1", b"moved to another image")
+    assert isinstance(await world.outcome([cosign()], f"registry.test/app:v1@{signed}"), Allowed)
+    world.registry.push_image("app", "v1", b"app")
+    assert isinstance(await world.outcome([cosign()], f"registry.test/app:v1@{unsigned}"), Denied)
+    assert isinstance(await world.outcome([cosign()], f"registry.test/app:gone@{signed}"), Allowed)

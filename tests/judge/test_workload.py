@@ -1,8 +1,10 @@
 """What runs: every image of every kind, wherever it stands (attacks X-01 to X-06), and what is refused unread."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import kubernetes.client
 import pytest
 
 from webhook import limits
@@ -149,3 +151,66 @@ def test_x04_an_update_repeats_the_old_object_only_if_nothing_that_is_judged_cha
     ):
         assert not question(spec={**POD_SPEC, **change}).repeats(old)
     assert not question(labels={"app": "other"}).repeats(old)
+
+
+# ── the schema of Kubernetes itself ──────────────────────────────────────────────────────────────────────────────────
+JUDGED = {
+    "containers[].image",
+    "init_containers[].image",
+    "ephemeral_containers[].image",
+    "volumes[].image.reference",
+}
+"""Every field of a Pod's specification that says what is pulled and run, as the client library names it."""
+
+NO_IMAGES = {
+    "image_pull_secrets": "names of logins, read as such",
+    "image_pull_policy": "when to pull, not what",
+    "pull_policy": "the same for image volumes",
+}
+
+STORAGE_DRIVERS = {"rbd": "a block device's name in Ceph, which no runtime pulls"}
+
+
+def images_in(model: str, path: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The paths of all fields of a model whose name or type speaks of an image or a reference to one."""
+    for name, kind in getattr(kubernetes.client, model).openapi_types.items():
+        where = f"{path}.{name}" if path else name
+        inner = kind.removeprefix("List[").removesuffix("]")
+        if inner in above or name in NO_IMAGES or name in STORAGE_DRIVERS:
+            continue
+        if inner.startswith("V1"):
+            yield from images_in(inner, f"{where}[]" if kind != inner else where, (*above, inner))
+        elif "image" in name or (name == "reference" and "image" in path):
+            yield where
+
+
+def test_x02_every_image_field_of_the_pod_schema_is_judged() -> None:
+    assert set(images_in("V1PodSpec")) == JUDGED
+
+
+def test_x02_what_the_schema_names_is_what_is_read() -> None:
+    # The same paths, written as the API writes them, each with its own image: none of them may be overlooked.
+    spec = {
+        "containers": [{"name": "a", "image": "containers[].image"}],
+        "initContainers": [{"name": "b", "image": "init_containers[].image"}],
+        "ephemeralContainers": [{"name": "c", "image": "ephemeral_containers[].image"}],
+        "volumes": [{"name": "d", "image": {"reference": "volumes[].image.reference"}}],
+    }
+    assert {placed.image for placed in question("Pod", spec).images} == JUDGED
+
+
+def test_x02_every_kind_that_holds_a_pod_is_known() -> None:
+    # Kinds of the API whose specification leads to a Pod's: those we judge, and no other.
+    holding = {
+        name.removeprefix("V1").removesuffix("Spec")
+        for name in dir(kubernetes.client)
+        if name.startswith("V1") and name.endswith("Spec") and holds_a_pod(name)
+    }
+    known = {kind for group, kind in KINDS if group != "extensions"} - {"Pod", "PodTemplate"}
+    # The template of a PodTemplate and of a CronJob's Job are specifications themselves, and no kinds.
+    assert holding - {"PodTemplate", "JobTemplate"} == known
+
+
+def holds_a_pod(model: str) -> bool:
+    types = getattr(kubernetes.client, model).openapi_types.values()
+    return any(t in {"V1PodSpec", "V1PodTemplateSpec", "V1JobTemplateSpec"} for t in types)
