@@ -1,13 +1,15 @@
 """What is told about reviews: bounded, without secrets, and never in the way (attacks D-09, S-08)."""
 
+import io
 import json
+import logging
 import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from webhook.observe.log import ReviewLine, ReviewLog
+from webhook.observe.log import ReviewLine, ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
 from webhook.verdict import Proof, Satisfied, Unknown, Unsatisfied
 
@@ -95,3 +97,21 @@ def test_d09_no_series_has_a_name_that_others_choose() -> None:
     assert 'trusted_images_admission_requests_total{decision="denied",operation="CREATE"} 1.0' in text
     # Series that can be alerted on exist before the first event.
     assert 'trusted_images_admission_requests_total{decision="error",operation="UPDATE"} 0.0' in text
+
+
+def test_whatever_a_record_says_it_is_one_line_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", logging.WARNING)
+    stream = io.StringIO()
+    log_as_json(stream)
+    logging.getLogger("webhook.test").error('say "%s"', "first\nsecond")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logging.getLogger("webhook.test").exception("unforeseen")
+    logging.getLogger("webhook.test").debug("not told")
+    said, failed = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (said["level"], said["event"]) == ("ERROR", 'say "first\nsecond"')
+    assert "trace" not in said
+    assert "ValueError: broken" in failed["trace"]

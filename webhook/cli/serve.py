@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from webhook.cli import hosting, local
 from webhook.cli.hosting import Ports
 from webhook.cli.local import Home, PolicyFiles, RegistriesFile
 from webhook.memory.store import PolicyStore
-from webhook.observe.log import ReviewLog
+from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
 from webhook.registry.client import RegistryClient
@@ -25,8 +26,9 @@ from webhook.registry.dockerconfig import DockerConfigKeychain
 
 HELP: Final = """Run the webhook with policies from files, without a cluster.
 
-Policies, keys, registries, credentials and the certificate are read again when their files change. Reviews are POSTed to
-/validate, writes of policies to /validate-policies; /livez, /readyz and /metrics stand on their own port.
+Policies, keys, registries, credentials and the certificate are read again when their files change.
+
+Reviews are POSTed to /validate, writes of policies to /validate-policies; /livez, /readyz, /metrics have their own port.
 
 \b
   kubectl trust serve --policy shop.yaml --tls-cert tls.crt --tls-key tls.key
@@ -56,9 +58,7 @@ def command(
     operator_namespace: Home = "trusted-images",
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
-    logging.basicConfig(
-        level=logging.INFO, format='{"time":"%(asctime)s","level":"%(levelname)s","event":"%(message)s"}'
-    )
+    log_as_json(sys.stderr)
     if (tls_cert is None) != (tls_key is None):
         local.misused("--tls-cert and --tls-key belong together")
     metrics = Metrics()

@@ -4,11 +4,12 @@ A thread does the writing, so that a slow reader of our output cannot slow an an
 are dropped and counted, because a full disk must deny nothing. Lines are JSON and hold no outside text unescaped.
 """
 
+import logging
 import sys
 import threading
 from collections import deque
-from datetime import datetime
-from typing import BinaryIO, Final
+from datetime import UTC, datetime
+from typing import BinaryIO, Final, TextIO
 
 import msgspec
 
@@ -34,6 +35,29 @@ class ReviewLine(msgspec.Struct, omit_defaults=True, gc=False):
     digest: str = ""
     signer: str = ""
     reason: str = ""
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    time: datetime
+    level: str
+    event: str
+    trace: str = ""
+
+
+class _Formatter(logging.Formatter):
+    """A record as one line of JSON, whatever its text holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        line = _Line(datetime.fromtimestamp(record.created, UTC), record.levelname, record.getMessage(), trace)
+        return msgspec.json.encode(line).decode()
+
+
+def log_as_json(stream: TextIO) -> None:
+    """Everything that is no review goes to `stream`, from INFO upwards, one line of JSON each."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class ReviewLog:

@@ -4,6 +4,7 @@ It is the operator's alone, because plain HTTP, a private authority, a mirror or
 which no tenant may grant.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,8 @@ from webhook import limits
 from webhook.image import Repository, normalise_host, parse_repository
 from webhook.parsing import Invalid, convert_all, quote
 from webhook.yamltext import read_yaml
+
+_log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -114,10 +117,7 @@ class FixedSettings:
 
 
 class SettingsFile:
-    """Settings from a file that is read again when it changes. A broken change leaves the last good ones in force.
-
-    `fault` says what is wrong with the file now, or is None.
-    """
+    """Settings from a file that is read again when it changes. A broken change is logged, and the last good ones stay."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises `Invalid` or OSError if the file cannot be used now."""
@@ -126,7 +126,6 @@ class SettingsFile:
         self._looked = clock()
         self._state = _state(path)
         self._settings = parse_settings(_read(path), path.name)
-        self.fault: str | None = None
 
     @property
     def current(self) -> RegistrySettings:
@@ -144,9 +143,9 @@ class SettingsFile:
         try:
             self._settings = parse_settings(_read(self._path), self._path.name)
         except (Invalid, OSError) as e:
-            self.fault = f"{self._path.name}: {e}"
+            _log.error("%s; what stood there before stays in force", e)
         else:
-            self.fault = None
+            _log.info("%s: read again", self._path.name)
 
 
 def _read(path: Path) -> bytes:
