@@ -31,7 +31,7 @@ from webhook.parsing import Invalid, convert, convert_all, quote, read_json
         (b"\xef\xbb\xbf{}", "x: not JSON in UTF-8"),
     ],
 )
-def test_r07_what_two_readers_could_understand_differently_is_refused(data: bytes, message: str) -> None:
+def test_r07_d04_what_two_readers_could_understand_differently_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(Invalid) as refused:
         read_json(data, "x")
     assert str(refused.value) == message
@@ -99,7 +99,7 @@ class _Nest(msgspec.Struct):
     inner: "_Nest | None" = None
 
 
-def test_a_document_too_deep_for_the_reader_is_a_complaint_and_not_a_crash() -> None:
+def test_d04_a_document_too_deep_for_the_reader_is_a_complaint_and_not_a_crash() -> None:
     data: dict[str, object] = {}
     for _ in range(100_000):
         data = {"inner": data}

@@ -338,7 +338,7 @@ async def test_w05_a_policy_that_may_apply_leaves_it_undecided(world: World) -> 
 # ── demands ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_all_policies_must_be_satisfied(world: World) -> None:
+async def test_p07_all_policies_must_be_satisfied(world: World) -> None:
     world.signed("app", key("a"))
     rulings = await world.rulings([cosign("shop/one", "a"), cosign("two", "b")], f"{HOST}/app:v1")
     assert {str(r.policy): type(r.outcome) for r in rulings} == {"cluster/two": Denied, "shop/one": Allowed}
@@ -611,7 +611,7 @@ _POLICIES = (
 
 
 @given(st.sets(st.sampled_from(_POLICIES)), st.sampled_from([p for p in _POLICIES if p.key.namespace]))
-async def test_m09_a_tenants_policy_never_admits_more(policies: set[Policy], extra: Policy) -> None:
+async def test_p07_m09_a_tenants_policy_never_admits_more(policies: set[Policy], extra: Policy) -> None:
     world = World()
     try:
         world.signed("none")

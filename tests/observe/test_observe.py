@@ -106,10 +106,7 @@ def test_whatever_a_record_says_it_is_one_line_of_json(monkeypatch: pytest.Monke
     stream = io.StringIO()
     log_as_json(stream)
     logging.getLogger("webhook.test").error('say "%s"', "first\nsecond")
-    try:
-        raise ValueError("broken")
-    except ValueError:
-        logging.getLogger("webhook.test").exception("unforeseen")
+    logging.getLogger("webhook.test").error("unforeseen", exc_info=ValueError("broken"))
     logging.getLogger("webhook.test").debug("not told")
     said, failed = (json.loads(text) for text in stream.getvalue().splitlines())
     assert (said["level"], said["event"]) == ("ERROR", 'say "first\nsecond"')

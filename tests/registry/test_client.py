@@ -673,7 +673,7 @@ async def test_s05_a_name_of_an_internal_address_is_refused_unless_the_operator_
             await people.close()
 
 
-async def test_f09_tls_with_a_private_authority_and_without(tmp_path: Path) -> None:
+async def test_s03_f09_tls_with_a_private_authority_and_without(tmp_path: Path) -> None:
     files = write_self_signed(tmp_path, ["localhost"], dt.datetime.now(dt.UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)

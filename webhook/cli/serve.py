@@ -32,7 +32,7 @@ Reviews are POSTed to /validate, writes of policies to /validate-policies; /live
 
 \b
   kubectl trust serve --policy shop.yaml --tls-cert tls.crt --tls-key tls.key
-  kubectl trust serve --policy shop.yaml --address 127.0.0.1 --port 9443      # with a certificate made for localhost
+  kubectl trust serve --policy shop.yaml --address 127.0.0.1      # makes a certificate for localhost
 """
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,73 @@
+"""The pages say what is true: links lead somewhere, policies in them are right, and every attack they name is tested."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import captures
+from tests.policies import HOME
+from webhook import keys
+from webhook.formats import FORMATS
+from webhook.policy import parse
+from webhook.policy.keyref import ObjectKey
+from webhook.registry.settings import parse_settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("manifests/**/*.md")])
+BLOCK = re.compile(r"^(?P<indent> *)```yaml\n(?P<text>.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for match in BLOCK.finditer(page.read_text("utf-8")):
+            text = re.sub(rf"^{match['indent']}", "", match["text"], flags=re.MULTILINE)
+            if kind in text:
+                yield f"{page.relative_to(ROOT)}: {text[:60]!r}", text
+
+
+def read_any_key(_reference: ObjectKey) -> bytes:
+    return captures.key("cosign.pub")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(("where", "text"), list(blocks("TrustPolicy")))
+def test_policies_in_the_pages_are_right(where: str, text: str) -> None:
+    document = parse.parse_document(yaml.safe_load(text))
+    references = parse.key_references(document.spec, FORMATS)
+    materials = keys.resolve(references, document.key, HOME, read_any_key)
+    policy = parse.parse_policy(document.key, document.spec, materials, FORMATS, HOME)
+    assert policy.signers, where
+
+
+def test_there_are_policies_in_the_pages() -> None:
+    assert len(list(blocks("TrustPolicy"))) >= 3
+
+
+def test_the_registries_file_in_the_pages_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    ((_, text),) = blocks("registries:")
+    assert len(parse_settings(text.encode(), "registries.yaml").hosts) == 3
+
+
+def ids_in_tests() -> set[str]:
+    found = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        for name in re.findall(r"def test_((?:[a-z][0-9]{2}_)+)", file.read_text("utf-8")):
+            found |= {f"{one[0].upper()}-{one[1:]}" for one in name.strip("_").split("_")}
+    return found
+
+
+def test_every_attack_in_the_threat_model_is_tested_and_every_tested_one_is_in_it() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text("utf-8")
+    listed = re.findall(r"^\| ([A-Z]-[0-9]{2}) \|", page, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == ids_in_tests()
