@@ -127,6 +127,8 @@ MAX_RSA_BITS: Final = 8_192
 """Bits of an RSA modulus: larger ones cost CPU that anybody could make us spend."""
 MIN_RSA_EXPONENT: Final = 65_537
 MAX_RSA_EXPONENT: Final = 2**31 - 1
+MAX_KEY_TEXT: Final = 16 * KIB
+"""Characters of a key string in a policy: a PEM with its comments, or a reference."""
 MAX_KEY_MATERIAL: Final = 1 * MIB
 """Bytes of key material: the size of a Kubernetes Secret."""
 

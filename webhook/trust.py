@@ -190,11 +190,13 @@ S = TypeVar("S", bound=msgspec.Struct)
 class Format(Generic[S]):
     """One row of the table of formats: `signers[].<name>` in a policy, read as `spec`, becomes a signer.
 
+    `about` says in one sentence, for people who write policies, what such a signer stands for.
     `keys` lists the key references in `spec` with their paths below it (`.keys[1]`). `build` gets all of them resolved; it
     raises `parsing.Invalid`, each complaint beginning with such a path.
     """
 
     name: str
+    about: str
     spec: type[S]
     keys: Callable[[S], Iterable[tuple[str, KeyRef]]]
     build: Callable[[S, Mapping[KeyRef, bytes]], Signer]

@@ -30,7 +30,7 @@ def test_a_key_string_names_one_entry(reference: str, owner: PolicyKey, key: Obj
 def test_a_key_may_stand_in_the_policy() -> None:
     text = "\n-----BEGIN PUBLIC KEY-----\nx"
     assert parse_keyref(KeyRef(text), TENANT, "home") == Pem(text)
-    with pytest.raises(Invalid, match="more than 1048576 bytes"):
+    with pytest.raises(Invalid, match="more than 16384 bytes"):
         parse_keyref(KeyRef("-----BEGIN " + "x" * limits.MAX_KEY_MATERIAL), TENANT, "home")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from webhook import __version__
-from webhook.cli import check, demo, serve, verify
+from webhook.cli import check, crd, demo, serve, verify
 
 app = typer.Typer(
     name="kubectl-trust",
@@ -43,6 +43,7 @@ app.command("demo", help=demo.HELP)(demo.command)
 app.command("verify", help=verify.HELP)(verify.command)
 app.command("check", help=check.HELP)(check.command)
 app.command("serve", help=serve.HELP)(serve.command)
+app.command("crd", help=crd.HELP)(crd.command)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +20,7 @@ from webhook.formats._keys import PublicKey, parse_public_keys, short
 from webhook.formats._statement import PAYLOAD_TYPE, read_statement
 from webhook.image import DOCKER_HUB, Digest, Repository, Subject, digest_of, parse_digest, parse_repository
 from webhook.parsing import Invalid, convert, quote, read_json
+from webhook.policy.spec import Rule
 from webhook.trust import (
     Claim,
     Descriptor,
@@ -56,10 +57,24 @@ _PAYLOAD_TYPES: Final = frozenset({"cosign container image signature"})
 class CosignSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`signers[].cosign`."""
 
-    key: Annotated[KeyRef | None, Meta(description="The public key: PEM, secret://…, configmap://… or k8s://….")] = None
+    RULES: ClassVar = (
+        Rule("has(self.key) != has(self.keys)", "exactly one of key and keys is wanted"),
+        Rule("!has(self.keys) || size(self.keys) > 0", "empty, so nobody could have signed", ".keys"),
+    )
+
+    key: (
+        Annotated[
+            KeyRef,
+            Meta(
+                max_length=limits.MAX_KEY_TEXT,
+                description="The public key: PEM, secret://…, configmap://… or k8s://….",
+            ),
+        ]
+        | None
+    ) = None
     keys: (
         Annotated[
-            tuple[KeyRef, ...],
+            tuple[Annotated[KeyRef, Meta(max_length=limits.MAX_KEY_TEXT)], ...],
             Meta(max_length=limits.MAX_KEYS, description="Public keys, any of which may have signed (rotation)."),
         ]
         | None
@@ -69,7 +84,8 @@ class CosignSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     annotations: Annotated[
-        dict[str, str], Meta(max_length=limits.MAX_GLOBS, description="Annotations that must have been signed.")
+        dict[str, Annotated[str, Meta(max_length=limits.MAX_TEXT)]],
+        Meta(max_length=limits.MAX_GLOBS, description="Annotations that must have been signed."),
     ] = {}
     identity: Annotated[
         IdentitySpec, Meta(description="Which image name must have been signed; default: any, the digest counts.")
@@ -500,4 +516,6 @@ def _build(spec: CosignSpec, materials: Mapping[KeyRef, bytes]) -> Cosign:
     return Cosign(tuple(anchors), identity, frozenset(spec.annotations.items()), repository)
 
 
-FORMAT: Final = Format("cosign", CosignSpec, keys=_keys, build=_build)
+FORMAT: Final = Format(
+    "cosign", "Signatures by cosign 2 and 3, whichever layout they have.", CosignSpec, keys=_keys, build=_build
+)

@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, Struct
 
 from webhook import limits
 from webhook.image import Digest, Repository, parse_digest
 from webhook.parsing import Invalid, quote
+from webhook.policy.spec import DigestText, Rule
 from webhook.trust import Claim, Evidence, Format, KeyRef, Registry, Rejected, Untrusted
 from webhook.verdict import Proof
 
@@ -17,13 +18,22 @@ from webhook.verdict import Proof
 class StaticSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`signers[].static`."""
 
+    RULES: ClassVar = (
+        Rule(
+            "self.allow || !has(self.digests)",
+            "with allow: false nothing is allowed, so a list means nothing",
+            ".digests",
+        ),
+        Rule("!has(self.digests) || size(self.digests) > 0", "empty, so nothing would be allowed", ".digests"),
+    )
+
     allow: Annotated[
         bool, Meta(description="Whether images are allowed (true) or refused (false) without a signature.")
     ]
     reason: Annotated[str, Meta(min_length=1, max_length=limits.MAX_TEXT, description="Why; shown when it decides.")]
     digests: (
         Annotated[
-            tuple[str, ...],
+            tuple[DigestText, ...],
             Meta(max_length=limits.MAX_DENIED, description="With allow: these digests only; default: any image."),
         ]
         | None
@@ -95,4 +105,4 @@ def _build(spec: StaticSpec, _materials: Mapping[KeyRef, bytes]) -> Static:
     return Static(spec.allow, None if spec.digests is None else frozenset(digests), spec.reason)
 
 
-FORMAT: Final = Format("static", StaticSpec, keys=_keys, build=_build)
+FORMAT: Final = Format("static", "A decree in place of a signature, by digest.", StaticSpec, keys=_keys, build=_build)

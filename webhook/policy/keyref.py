@@ -51,8 +51,8 @@ def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | Object
     Raises `Invalid`; the text of a PEM is never repeated in it.
     """
     if reference.lstrip().startswith(_PEM):
-        if len(reference) > limits.MAX_KEY_MATERIAL:
-            raise Invalid(f"more than {limits.MAX_KEY_MATERIAL} bytes")
+        if len(reference) > limits.MAX_KEY_TEXT:
+            raise Invalid(f"more than {limits.MAX_KEY_TEXT} bytes")
         return Pem(reference)
     if reference.startswith(_LATER):
         scheme = reference.partition(":")[0]

@@ -34,7 +34,9 @@ from webhook.policy.spec import DenySpec, LabelSelector, NamespacesSpec, PolicyS
 from webhook.trust import Format, KeyRef, Materials, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
-API_VERSION: Final = "trusted-images.dev/v1alpha1"
+GROUP: Final = "trusted-images.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
 KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

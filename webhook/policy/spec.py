@@ -1,31 +1,56 @@
 """The custom resources as their authors write them: the single source of the schema.
 
 A field stands here only if it is enforced. What the signers hold is said by the formats' own structs (`trust.Format.spec`).
+Every text and list is bounded here, so that the API server refuses what our parser would.
 """
 
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
 from webhook import limits
 
+
+class Rule(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A validation rule in CEL, for the API server. `field_path` is where it points, below the struct it stands in."""
+
+    rule: str
+    message: str
+    field_path: str | None = None
+
+
 Glob = Annotated[str, Meta(min_length=1, max_length=limits.MAX_GLOB)]
+LabelText = Annotated[str, Meta(max_length=63)]
 Globs = Annotated[list[Glob], Meta(max_length=limits.MAX_GLOBS)]
+
+
+DigestText = Annotated[str, Meta(max_length=len("sha256:") + 64)]
 
 
 class SelectorExpression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of a label selector's `matchExpressions`."""
 
+    RULES: ClassVar = (
+        Rule(
+            "self.operator in ['In', 'NotIn'] == (has(self.values) && size(self.values) > 0)",
+            "In and NotIn need values, Exists and DoesNotExist have none",
+            ".values",
+        ),
+    )
+
     key: Annotated[str, Meta(min_length=1, max_length=317, description="The label.")]
     operator: Annotated[Literal["In", "NotIn", "Exists", "DoesNotExist"], Meta(description="How it is compared.")]
-    values: Annotated[list[str], Meta(max_length=limits.MAX_GLOBS, description="With In and NotIn: the values.")] = []
+    values: Annotated[
+        list[LabelText], Meta(max_length=limits.MAX_GLOBS, description="With In and NotIn: the values.")
+    ] = []
 
 
 class LabelSelector(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """A Kubernetes label selector."""
 
     match_labels: Annotated[
-        dict[str, str], Meta(max_length=limits.MAX_GLOBS, description="Labels and their values.")
+        dict[str, LabelText], Meta(max_length=limits.MAX_GLOBS, description="Labels and their values.")
     ] = {}
     match_expressions: Annotated[
         list[SelectorExpression], Meta(max_length=limits.MAX_GLOBS, description="Further conditions; all must hold.")
@@ -45,20 +70,37 @@ class WorkloadsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     selector: Annotated[LabelSelector | None, Meta(description="Labels the Pod must have.")] = None
     service_accounts: Annotated[Globs, Meta(description="Globs on the service account's name; none: all.")] = []
-    containers: Annotated[
-        list[Literal["main", "init", "ephemeral", "volume"]] | None,
-        Meta(description="Which kinds of containers, image volumes among them; default: all."),
-    ] = None
+    containers: (
+        Annotated[
+            list[Literal["main", "init", "ephemeral", "volume"]],
+            Meta(max_length=4, description="Which kinds of containers, image volumes among them; default: all."),
+        ]
+        | None
+    ) = None
 
 
 class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`deny`: what is refused whatever else holds."""
 
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.digests) || self.digests.all(d, d.matches('^sha256:[a-f0-9]{64}$'))",
+            "not a digest: sha256:<64 hex digits>",
+            ".digests",
+        ),
+        Rule(
+            "!has(self.keys) || self.keys.all(k, k.matches('^(SHA256|sha256):[A-Fa-f0-9]{64}$'))",
+            "not a fingerprint: SHA256:<64 hex digits>",
+            ".keys",
+        ),
+    )
+
     digests: Annotated[
-        list[str], Meta(max_length=limits.MAX_DENIED, description="Digests of images, or of children of an index.")
+        list[DigestText],
+        Meta(max_length=limits.MAX_DENIED, description="Digests of images, or of children of an index."),
     ] = []
     keys: Annotated[
-        list[str],
+        list[Annotated[str, Meta(max_length=71)]],
         Meta(
             max_length=limits.MAX_DENIED,
             description="Fingerprints of keys, SHA256:<hex>, whose signatures do not count.",
@@ -68,6 +110,19 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`spec` of a TrustPolicy or ClusterTrustPolicy."""
+
+    RULES: ClassVar = (
+        Rule(
+            "has(self.signers) && size(self.signers) > 0 || has(self.deny)",
+            "signers are required, unless the policy only has `deny`",
+            ".signers",
+        ),
+        Rule(
+            "!has(self.require) || has(self.signers) && size(self.signers) > 0",
+            "there are no signers to name",
+            ".require",
+        ),
+    )
 
     images: Annotated[
         list[Glob],
@@ -85,10 +140,16 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         list[dict[str, Any]],
         Meta(max_length=limits.MAX_SIGNERS, description="Who may sign: a name, and exactly one signature format."),
     ] = []
-    require: Annotated[
-        str | None,
-        Meta(description="Which signers are needed: names, any, all, and, or, N of (…). Default: any of them."),
-    ] = None
+    require: (
+        Annotated[
+            str,
+            Meta(
+                max_length=limits.MAX_REQUIRE,
+                description="Which signers are needed: names, any, all, and, or, N of (…). Default: any of them.",
+            ),
+        ]
+        | None
+    ) = None
     tags: Annotated[
         Literal["allow", "refuse"], Meta(description="Whether images may be named by tag; refuse: by digest only.")
     ] = "allow"
@@ -100,3 +161,50 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message: (
         Annotated[str, Meta(min_length=1, max_length=limits.MAX_TEXT, description="Shown to whoever is denied.")] | None
     ) = None
+
+
+class Condition(Struct, frozen=True, kw_only=True, rename="camel"):
+    """metav1.Condition."""
+
+    type: Annotated[str, Meta(max_length=316, description="Ready, or SignersResolved.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether it holds.")]
+    reason: Annotated[str, Meta(max_length=1024, description="Why, in one CamelCase word.")]
+    message: Annotated[str, Meta(max_length=32768, description="Why, for people.")]
+    last_transition_time: Annotated[datetime, Meta(description="When the status last changed.")]
+    observed_generation: Annotated[int | None, Meta(description="The generation of the policy that was judged.")] = None
+
+
+class SignerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One of `status.signers`."""
+
+    name: Annotated[str, Meta(max_length=63, description="The signer.")]
+    format: Annotated[str, Meta(max_length=63, description="Its signature format.")] = ""
+    fingerprints: Annotated[
+        list[Annotated[str, Meta(max_length=71)]],
+        Meta(max_length=limits.MAX_KEYS, description="The keys in force, SHA256:<hex>."),
+    ] = []
+    last_error: (
+        Annotated[str, Meta(max_length=limits.MAX_TEXT, description="Why its keys could not be read, if so.")] | None
+    ) = None
+
+
+class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """`status`, written by the webhook."""
+
+    observed_generation: Annotated[int | None, Meta(description="The generation that was judged.")] = None
+    conditions: Annotated[
+        list[Condition],
+        Meta(
+            max_length=8,
+            description="Whether the policy is in force, and whether all its keys could be read.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = []
+    signers: Annotated[
+        list[SignerStatus],
+        Meta(
+            max_length=limits.MAX_SIGNERS,
+            description="What each signer stands for.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []

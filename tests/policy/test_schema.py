@@ -1,0 +1,86 @@
+"""The custom resource definitions: structural, closed, bounded, described, and the same wherever they are shipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import yaml
+from msgspec import Meta, Struct, inspect
+
+from webhook.cli.crd import render
+from webhook.formats import FORMATS
+from webhook.policy.schema import RESOURCES, _schema, definitions
+
+ROOT = Path(__file__).parents[2]
+DEFINITIONS = {definition["spec"]["names"]["kind"]: definition for definition in definitions(FORMATS)}
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    (version,) = DEFINITIONS[kind]["spec"]["versions"]
+    found: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    return found
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below `schema`, with its path."""
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    for word in ("items", "additionalProperties"):
+        if isinstance(schema.get(word), dict):
+            yield from nodes(schema[word], f"{path}[]")
+
+
+@pytest.mark.parametrize("kind", DEFINITIONS)
+def test_every_field_is_typed_bounded_and_described(kind: str) -> None:
+    for path, node in nodes(schema_of(kind)):
+        if path in {"", ".apiVersion", ".kind", ".metadata"}:
+            continue
+        assert not {"$ref", "anyOf", "oneOf", "title"} & set(node), path
+        if node.get("x-kubernetes-preserve-unknown-fields"):
+            assert path.endswith(".identity"), path  # a text or an object: the one thing a structural schema cannot say
+        elif node["type"] == "string":
+            assert "maxLength" in node or "enum" in node or node.get("format") == "date-time", path
+        elif node["type"] == "array":
+            assert "maxItems" in node, path
+        elif "additionalProperties" in node:
+            assert "maxProperties" in node, path
+        if path not in {".spec", ".status"} and not path.endswith("[]"):
+            assert node.get("description"), path
+
+
+@pytest.mark.parametrize("kind", DEFINITIONS)
+def test_every_field_of_a_format_is_in_the_schema(kind: str) -> None:
+    signers = schema_of(kind)["properties"]["spec"]["properties"]["signers"]["items"]["properties"]
+    for name, row in FORMATS.items():
+        fields = inspect.type_info(row.spec)
+        assert isinstance(fields, inspect.StructType)
+        assert set(signers[name]["properties"]) == {field.encode_name for field in fields.fields}
+    assert set(signers) == {"name", *FORMATS}
+
+
+def test_a_text_without_a_bound_cannot_be_shipped() -> None:
+    class Loose(Struct):
+        text: Annotated[str, Meta(description="Anything.")]
+
+    with pytest.raises(TypeError, match="no structural schema"):
+        _schema(inspect.type_info(Loose))
+
+
+def test_names_people_type() -> None:
+    assert [(r.kind, r.plural, r.short, r.namespaced) for r in RESOURCES] == [
+        ("TrustPolicy", "trustpolicies", "tp", True),
+        ("ClusterTrustPolicy", "clustertrustpolicies", "ctp", False),
+    ]
+    for definition in DEFINITIONS.values():
+        assert definition["spec"]["names"]["categories"] == ["trust"]
+        (version,) = definition["spec"]["versions"]
+        assert version["subresources"] == {"status": {}}
+        assert [column["name"] for column in version["additionalPrinterColumns"]] == ["Mode", "Ready", "Reason", "Age"]
+
+
+@pytest.mark.parametrize("file", ["manifests/crds.yaml", "charts/trusted-images/files/crds.yaml"])
+def test_what_is_shipped_is_what_is_generated(file: str) -> None:
+    assert (ROOT / file).read_text("utf-8") == render(), f"kubectl trust crd > {file}"
+    assert [document["kind"] for document in yaml.safe_load_all(render())] == ["CustomResourceDefinition"] * 2
