@@ -45,8 +45,8 @@ format: .venv/ready  ## write the code as the formatter wants it
 
 lock: .venv/ready  ## resolve requirements/*.txt anew (names no index)
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast -o requirements/runtime.txt
-	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator -o requirements/runtime.txt
+	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator --group dev -c requirements/runtime.txt -o requirements/dev.txt
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
