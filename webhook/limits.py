@@ -151,3 +151,13 @@ MAX_BLOB_MEMORY: Final = 16 * MIB
 """Bytes of manifests and blobs kept by digest."""
 MAX_TOKENS: Final = 10_000
 """Registry tokens in memory."""
+
+# ── the API server ───────────────────────────────────────────────────────────────────────────────────────────────────
+KUBE_SECONDS: Final = 5.0
+"""Seconds for one request to the API server."""
+PULL_SECRET_SECONDS: Final = 30.0
+"""Seconds that the pull secrets of a Pod are kept."""
+MAX_STATUS: Final = 4 * KIB
+"""Characters of a condition's message in a policy's status."""
+NAMESPACE_SECONDS: Final = 2.0
+"""Seconds that a review waits for the labels of a namespace nobody has told us of."""

@@ -164,6 +164,10 @@ class Signer(Protocol):
         """What is allowed and yet dangerous about this demand; shown to whoever writes it."""
         ...
 
+    def fingerprints(self) -> tuple[str, ...]:
+        """The keys it trusts, `SHA256:<hex>` of their SPKI, for people who compare them."""
+        ...
+
     def wanted(self) -> str:
         """Whose signature is wanted, in words that follow "signed by", for messages and fixes."""
         ...

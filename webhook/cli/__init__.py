@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from webhook import __version__
-from webhook.cli import check, crd, demo, serve, verify
+from webhook.cli import check, crd, demo, operate, serve, verify, withdraw
 
 app = typer.Typer(
     name="kubectl-trust",
@@ -43,6 +43,8 @@ app.command("demo", help=demo.HELP)(demo.command)
 app.command("verify", help=verify.HELP)(verify.command)
 app.command("check", help=check.HELP)(check.command)
 app.command("serve", help=serve.HELP)(serve.command)
+app.command("operate", help=operate.HELP)(operate.command)
+app.command("withdraw", help=withdraw.HELP)(withdraw.command)
 app.command("crd", help=crd.HELP)(crd.command)
 
 

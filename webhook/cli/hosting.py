@@ -22,7 +22,7 @@ from webhook.admission.lint import Lint
 from webhook.admission.server import Admission
 from webhook.console import server as console_server
 from webhook.formats import FORMATS
-from webhook.judge.decide import Decider, KeychainOf
+from webhook.judge.decide import Decider, FindNamespace, KeychainOf
 from webhook.judge.evaluate import Judge
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
@@ -63,9 +63,10 @@ def compose(
     pool: ThreadPoolExecutor,
     metrics: Metrics,
     clock: Callable[[], dt.datetime] = now,
+    find_namespace: FindNamespace | None = None,
 ) -> Decider:
     """The judge over these policies and registries."""
-    return Decider(Judge(registries, pool=pool, now=clock, observer=metrics), store, keychain_of)
+    return Decider(Judge(registries, pool=pool, now=clock, observer=metrics), store, keychain_of, find_namespace)
 
 
 @dataclass(frozen=True, slots=True)

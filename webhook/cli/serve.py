@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from webhook.admission.tls import ServingCertificate, write_self_signed
-from webhook.cli import hosting, local
+from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports
 from webhook.cli.local import Home, PolicyFiles, RegistriesFile
 from webhook.memory.store import PolicyStore
@@ -70,7 +69,7 @@ def command(
         local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
     settings = local.registry_settings(registries, plain_http=False)
     with _certificate(tls_cert, tls_key, address) as certificate:
-        run(
+        running.run(
             _serve(
                 store=store,
                 files=files,
@@ -83,16 +82,6 @@ def command(
                 drain_seconds=drain_seconds,
             )
         )
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs `main` on uvloop where it is installed (the extra `fast`), else on asyncio's own loop."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 class PolicyFilesInForce:
@@ -173,7 +162,7 @@ async def _serve(
     ports: Ports,
     drain_seconds: float,
 ) -> None:
-    stopping = _signals()
+    stopping = running.signals()
     keychain = DockerConfigKeychain(local.docker_config())
     async with contextlib.AsyncExitStack() as stack:
         registries = client()
@@ -182,7 +171,7 @@ async def _serve(
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
         decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics)
-        background = await stack.enter_async_context(_background())
+        background = await stack.enter_async_context(running.background())
         background(files.keep_fresh())
         background(certificate.keep_fresh(lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
 
@@ -203,40 +192,4 @@ async def _serve(
             bound.webhook,
             bound.metrics,
         )
-        received = await stopping.get()
-        stopping.put_nowait(received)
-        _log.info("%s: not ready from now on; reviews under way are answered", received.name)
-        if received is signal.SIGTERM:
-            # The API server is told by the endpoints' change, which takes a moment to reach it.
-            await asyncio.sleep(drain_seconds)
-
-
-def _signals() -> asyncio.Queue[signal.Signals]:
-    """SIGTERM and SIGINT, as they come."""
-    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(wanted, received.put_nowait, wanted)
-    return received
-
-
-@contextlib.asynccontextmanager
-async def _background() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Starts tasks that end with the block; one that fails is logged, since it would otherwise be missed in silence."""
-    tasks: list[asyncio.Task[None]] = []
-
-    def start(work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(_report)
-        tasks.append(task)
-
-    try:
-        yield start
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a background task ended: %s", error, exc_info=error)
+        await running.stopped(stopping, drain_seconds)

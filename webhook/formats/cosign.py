@@ -148,6 +148,10 @@ class Cosign:
         """None: a key is a key."""
         return ()
 
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of all keys, in the order of the policy."""
+        return tuple(key.fingerprint for key in self.anchors)
+
     def wanted(self) -> str:
         """The keys, shortened."""
         shown = " or ".join(short(key.fingerprint) for key in self.anchors[:3])

@@ -62,6 +62,10 @@ class Static:
             return ("static allows every image that the policy names, without a signature; list digests",)
         return ()
 
+    def fingerprints(self) -> tuple[str, ...]:
+        """None: a decree has no key."""
+        return ()
+
     def wanted(self) -> str:
         """The decree, in words."""
         if not self.allow:

@@ -4,8 +4,10 @@ Every face asks here, so that admission and the command line cannot come to diff
 alone is answered again at once, as long as everything that its answer rests on stays as it was.
 """
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,11 +17,17 @@ from webhook.judge.evaluate import Judge, Judged, Judgement
 from webhook.judge.workload import Question
 from webhook.memory.cache import Memo
 from webhook.memory.store import PolicyStore, Snapshot
+from webhook.parsing import quote
 from webhook.trust import Keychain
 from webhook.verdict import Answer
 
+_log = logging.getLogger(__name__)
+
 KeychainOf = Callable[[Question], Keychain]
 """Whose credentials open the images of a question."""
+
+FindNamespace = Callable[[str], Awaitable[None]]
+"""Puts the labels of a namespace into the store, if there is such a namespace."""
 
 _NOT_READY: Final = Answer(False, 503, "could not verify: the policies have not been read yet. A retry may help")
 
@@ -37,11 +45,17 @@ class Decider:
     """Questions → answers, each under the snapshot of policies it began with."""
 
     def __init__(
-        self, judge: Judge, store: PolicyStore, keychain_of: KeychainOf, clock: Callable[[], float] = time.monotonic
+        self,
+        judge: Judge,
+        store: PolicyStore,
+        keychain_of: KeychainOf,
+        find_namespace: FindNamespace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._judge = judge
         self._store = store
         self._keychain_of = keychain_of
+        self._find_namespace = find_namespace
         self._answers: Memo[_Kept] = Memo(lambda kept: kept.judged.seconds, limits.MAX_ANSWERS, clock=clock)
 
     async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
@@ -53,6 +67,8 @@ class Decider:
         """The judgements, enforced. Until the first full list of policies has been read, nothing is admitted."""
         if not self._store.is_ready:
             return _NOT_READY
+        if self._find_namespace is not None and self._store.snapshot.namespace_labels(question.who.namespace) is None:
+            await self._look_for(question.who.namespace, self._find_namespace)
         snapshot, keychain, key = self._store.snapshot, self._keychain_of(question), question.key()
         kept = self._answers.peek(key)
         if kept is not None and kept.snapshot is snapshot and self._judge.stands(kept.judged, keychain):
@@ -61,3 +77,10 @@ class Decider:
         answer = settle(question, judged.judgements)
         self._answers.put(key, _Kept(answer, snapshot, judged))
         return answer
+
+    async def _look_for(self, namespace: str, find: FindNamespace) -> None:
+        """A namespace made a moment ago may not have been told yet. If it cannot be found, what selects by labels is undecided."""
+        try:
+            await asyncio.wait_for(find(namespace), limits.NAMESPACE_SECONDS)
+        except Exception as e:  # noqa: BLE001 - whatever it is, the labels are not known, and that is judged
+            _log.warning("namespace %s could not be looked for: %s", quote(namespace), e)

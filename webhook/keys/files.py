@@ -1,7 +1,5 @@
 """YAML files instead of a cluster: policies, and the Secrets, ConfigMaps and Namespaces that they refer to."""
 
-import base64
-import binascii
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from webhook import keys, limits
+from webhook.kube.entries import Entries
 from webhook.parsing import Invalid, convert_all, quote
 from webhook.policy import parse
 from webhook.policy.keyref import ObjectKey, ObjectKind
@@ -25,13 +24,10 @@ class _Metadata(msgspec.Struct):
     labels: dict[str, str] | None = None
 
 
-class _Entries(msgspec.Struct, rename="camel"):
+class _Object(Entries, rename="camel", kw_only=True):
     """A Secret, ConfigMap or Namespace."""
 
     metadata: _Metadata
-    data: dict[str, str] | None = None
-    binary_data: dict[str, str] | None = None
-    string_data: dict[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -39,7 +35,7 @@ class Loaded:
     """What the files hold. `documents` are policies with the place each stands at."""
 
     documents: list[tuple[str, parse.Document]] = field(default_factory=list)
-    objects: dict[tuple[ObjectKind, str, str], dict[str, bytes]] = field(default_factory=dict)
+    objects: dict[tuple[ObjectKind, str, str], Mapping[str, bytes]] = field(default_factory=dict)
     namespaces: dict[str, Labels] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
@@ -89,7 +85,7 @@ def _take(document: object, where: str, loaded: Loaded) -> None:
         if kind in parse.KINDS:
             loaded.documents.append((where, parse.parse_document(document)))
         elif kind in {"Secret", "ConfigMap", "Namespace"}:
-            _take_object(kind, convert_all(document, _Entries, ""), loaded)
+            _take_object(kind, convert_all(document, _Object, ""), loaded)
         else:
             raise Invalid(f"kind: {quote(kind, 80)} is none of {', '.join(_KNOWN)}")  # noqa: TRY301 - one way to complain
     except Invalid as e:
@@ -99,23 +95,11 @@ def _take(document: object, where: str, loaded: Loaded) -> None:
 _KNOWN: Final = (*parse.KINDS, "Secret", "ConfigMap", "Namespace", "List")
 
 
-def _take_object(kind: Any, found: _Entries, loaded: Loaded) -> None:
+def _take_object(kind: Any, found: _Object, loaded: Loaded) -> None:
     if kind == "Namespace":
         loaded.namespaces[found.metadata.name] = found.metadata.labels or {}
         return
-    text = {name: value.encode() for name, value in (found.string_data or {}).items()}
-    plain = {name: value.encode() for name, value in (found.data or {}).items()} if kind == "ConfigMap" else {}
-    encoded = found.binary_data if kind == "ConfigMap" else found.data
-    entries = {**{name: _decoded(name, value) for name, value in (encoded or {}).items()}, **plain, **text}
-    loaded.objects[kind, found.metadata.namespace, found.metadata.name] = entries
-
-
-def _decoded(name: str, value: str) -> bytes:
-    try:
-        return base64.b64decode("".join(value.split()), validate=True)
-    except binascii.Error as e:
-        # The value is not repeated: it is a secret.
-        raise Invalid(f"data.{quote(name, 80)}: not base64") from e
+    loaded.objects[kind, found.metadata.namespace, found.metadata.name] = found.decoded(kind)
 
 
 def policies_from_files(

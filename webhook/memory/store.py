@@ -31,7 +31,7 @@ class Snapshot:
 
 
 class PolicyStore:
-    """Holds the snapshot. Not ready until the first full list of policies has been put in."""
+    """Holds the snapshot; what changes nothing leaves it as it is, and so everything that rests on it. Not ready until the first full list of policies has been put in."""
 
     def __init__(self, *, every_namespace: bool = False) -> None:
         self.snapshot = Snapshot(PolicyIndex.of(()), every_namespace=every_namespace)
@@ -44,24 +44,38 @@ class PolicyStore:
     def put(self, policy: Policy) -> None:
         """Brings a policy into force, in place of the one with the same key."""
         index = self.snapshot.index
-        self._replace(index.replacing(index.policies.get(policy.key), policy), self.snapshot.namespaces)
+        old = index.policies.get(policy.key)
+        if old != policy:
+            self._replace(index.replacing(old, policy), self.snapshot.namespaces)
 
     def discard(self, key: PolicyKey) -> None:
         """Takes a policy out of force."""
         index = self.snapshot.index
-        self._replace(index.replacing(index.policies.get(key), None), self.snapshot.namespaces)
+        if key in index.policies:
+            self._replace(index.replacing(index.policies[key], None), self.snapshot.namespaces)
 
     def replace_all(self, policies: Iterable[Policy]) -> None:
         """Brings exactly these policies into force."""
-        self._replace(PolicyIndex.of(policies), self.snapshot.namespaces)
+        index = PolicyIndex.of(policies)
+        if index.policies != self.snapshot.index.policies:
+            self._replace(index, self.snapshot.namespaces)
 
     def put_namespace(self, name: str, labels: Labels) -> None:
         """Remembers the labels of a namespace. Its name is a label that nobody can change."""
         known = {**labels, _NAME_LABEL: name}
-        self._replace(self.snapshot.index, {**self.snapshot.namespaces, name: known})
+        if self.snapshot.namespaces.get(name) != known:
+            self._replace(self.snapshot.index, {**self.snapshot.namespaces, name: known})
+
+    def replace_namespaces(self, namespaces: Mapping[str, Labels]) -> None:
+        """Remembers exactly these namespaces."""
+        known = {name: {**labels, _NAME_LABEL: name} for name, labels in namespaces.items()}
+        if known != self.snapshot.namespaces:
+            self._replace(self.snapshot.index, known)
 
     def discard_namespace(self, name: str) -> None:
         """Forgets a namespace."""
+        if name not in self.snapshot.namespaces:
+            return
         left = {known: labels for known, labels in self.snapshot.namespaces.items() if known != name}
         self._replace(self.snapshot.index, left)
 

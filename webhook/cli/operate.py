@@ -1,0 +1,243 @@
+"""`kubectl trust operate`: the webhook in a cluster, with everything that follows the cluster put together."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from webhook.admission.tls import ServingCertificate
+from webhook.cli import hosting, local, running
+from webhook.cli.hosting import Ports
+from webhook.cli.local import RegistriesFile
+from webhook.formats import FORMATS
+from webhook.judge.workload import Question
+from webhook.kube import KubeError
+from webhook.kube.entries import Entries
+from webhook.memory.store import PolicyStore
+from webhook.observe.log import ReviewLog, log_as_json
+from webhook.observe.metrics import Metrics
+from webhook.parsing import Invalid, convert
+from webhook.registry.client import RegistryClient
+from webhook.registry.settings import RegistrySettings, SettingsFile
+from webhook.trust import Keychain
+
+if TYPE_CHECKING:
+    # The extra `operator`: its libraries are imported when the command runs.
+    from webhook.kube.client import Kube
+    from webhook.operator.leader import Installation
+    from webhook.operator.policies import Policies
+
+HELP: Final = """Run the webhook in a cluster: what the chart's Deployment runs.
+
+Policies, namespaces, keys and pull secrets come from the API server. One replica, the leader, also writes status, the serving
+certificate and the webhook configuration.
+"""
+
+_log = logging.getLogger(__name__)
+
+_CERTIFICATE_SECONDS: Final = 2.0
+_WAIT_SECONDS: Final = 0.2
+_STATES: Final = ("in_force", "unresolved", "broken")
+
+
+def command(
+    namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="The namespace of this installation.")
+    ] = "trusted-images",
+    identity: Annotated[
+        str, typer.Option(envvar="POD_NAME", help="This replica's name.", show_default="the host's name")
+    ] = "",
+    name: Annotated[
+        str, typer.Option(help="The name of the Service, the Lease and the ClusterRole.")
+    ] = "trusted-images",
+    tls_secret: Annotated[
+        str, typer.Option(help="The Secret with the serving certificate.", show_default="NAME-tls")
+    ] = "",
+    manage_certificate: Annotated[
+        bool, typer.Option(help="Make and renew the certificate, or leave that to whoever fills the Secret.")
+    ] = True,
+    registries: RegistriesFile = None,
+    address: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - the Pod's own
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The webhook's port (HTTPS).")] = 8443,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of /livez, /readyz, /metrics (HTTP).")
+    ] = 8080,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, max=300, help="Seconds between not ready and closing, after SIGTERM.")
+    ] = 5.0,
+) -> None:
+    """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
+    from webhook.operator.leader import Installation
+
+    log_as_json(sys.stderr)
+    settings = local.registry_settings(registries, plain_http=False)
+    installation = Installation(
+        namespace=namespace,
+        service=name,
+        secret=tls_secret or f"{name}-tls",
+        configuration=f"{name}-webhook",
+        owner=name,
+        managed=manage_certificate,
+    )
+    running.run(
+        _operate(
+            installation,
+            settings,
+            identity=identity or socket.gethostname(),
+            address=address,
+            ports=Ports(port, metrics_port),
+            drain_seconds=drain_seconds,
+        )
+    )
+
+
+async def _operate(
+    installation: "Installation",
+    settings: SettingsFile | RegistrySettings,
+    *,
+    identity: str,
+    address: str,
+    ports: Ports,
+    drain_seconds: float,
+) -> None:
+    from webhook.keys.cluster import ClusterKeys
+    from webhook.kube.client import Kube, connected
+    from webhook.kube.lease import Lease
+    from webhook.kube.pullsecrets import Puller, PullSecrets
+    from webhook.operator.leader import Leader
+    from webhook.operator.policies import Policies
+
+    stopping = running.signals()
+    metrics, store = Metrics(), PolicyStore()
+    async with contextlib.AsyncExitStack() as stack:
+        kube: Kube = await stack.enter_async_context(connected())
+        background = await stack.enter_async_context(running.background())
+        policies = Policies(
+            store, ClusterKeys(kube), FORMATS, installation.namespace, lambda: _count(policies, metrics)
+        )
+        lease = Lease(kube, installation.namespace, installation.service, identity)
+        leader = Leader(kube, policies, installation, hosting.now)
+        stack.push_async_callback(lease.release)
+        background(lease.lead(leader.work))
+        background(_following(kube, policies, store, stopping))
+
+        registries = RegistryClient(settings, observe=metrics.fetched)
+        stack.push_async_callback(registries.close)
+        log = ReviewLog()
+        stack.callback(log.close)
+        pool = stack.enter_context(hosting.checking_pool())
+        pull_secrets = PullSecrets(kube)
+
+        def keychain_of(question: Question) -> Keychain:
+            who = question.who
+            return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
+
+        async def find_namespace(name: str) -> None:
+            found = await kube.get(f"/api/v1/namespaces/{name}")
+            if found is not None:
+                store.put_namespace(name, found["metadata"].get("labels") or {})
+
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
+        secret = _SecretFiles(kube, installation.secret_path, folder)
+        certificate = await secret.first(stopping)
+        if certificate is None:
+            return
+        background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
+        decider = hosting.compose(store, registries, keychain_of, pool, metrics, find_namespace=find_namespace)
+
+        def not_ready() -> str | None:
+            if not stopping.empty():
+                return "shutting down"
+            return None if store.is_ready else "the policies have not been read yet"
+
+        listening = hosting.listening(
+            decider, metrics, log, certificate.context,
+            home=installation.namespace, address=address, ports=ports, not_ready=not_ready,
+        )  # fmt: skip
+        bound = await stack.enter_async_context(listening)
+        _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
+        await running.stopped(stopping, drain_seconds)
+
+
+def _count(policies: "Policies", metrics: Metrics) -> None:
+    states = [known.state for known in policies.in_force.values()]
+    for state in _STATES:
+        metrics.policies.labels(state).set(states.count(state))
+
+
+async def _following(kube: "Kube", policies: "Policies", store: PolicyStore, stopping: running.Stopping) -> None:
+    """Follows the cluster. Should that end by itself, the process does, too: it would judge by policies of long ago."""
+    from webhook.operator import resync
+    from webhook.operator.handlers import follow
+
+    await resync.first_list(kube, policies, store)
+    _log.info("%d policies are in force", len(policies.in_force))
+    started = asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(follow(policies, store, started))
+            tasks.create_task(policies.follow_keys())
+            tasks.create_task(resync.compare(kube, policies, store))
+            await started.wait()
+            running.take_signals(stopping)
+    finally:
+        stopping.put_nowait(signal.SIGTERM)
+
+
+class _SecretFiles:
+    """The serving certificate: a Secret on the API server, kept in files because TLS reads files."""
+
+    def __init__(self, kube: "Kube", path: str, folder: Path) -> None:
+        self._kube = kube
+        self._path = path
+        self._files = (folder / "tls.crt", folder / "tls.key")
+        self._held: tuple[bytes, ...] = ()
+
+    async def first(self, stopping: running.Stopping) -> ServingCertificate | None:
+        """The certificate, as soon as there is one that can be served; None if we are told to stop before."""
+        while stopping.empty():
+            try:
+                if await self._fetch():
+                    return ServingCertificate(*self._files)
+            except (OSError, ValueError) as e:
+                _log.error("the certificate in the Secret cannot be served: %s", e)
+            await asyncio.sleep(_WAIT_SECONDS)
+        return None
+
+    async def keep_fresh(self, certificate: ServingCertificate, changed: Callable[[dt.datetime], None]) -> None:
+        """Serves what the Secret holds, until cancelled; tells `changed` when the served certificate ends."""
+        changed(certificate.expires)
+        while True:
+            await asyncio.sleep(_CERTIFICATE_SECONDS)
+            if await self._fetch() and certificate.reload():
+                _log.info("a new certificate is served, until %s", certificate.expires)
+                changed(certificate.expires)
+
+    async def _fetch(self) -> bool:
+        """Whether the Secret holds another pair than the files did, which then hold it."""
+        try:
+            found = await self._kube.get(self._path)
+            entries = {} if found is None else convert(found, Entries, "Secret").decoded("Secret")
+        except (KubeError, Invalid) as e:
+            _log.warning("the serving certificate could not be read: %s", e)
+            return False
+        pair = tuple(entries.get(name, b"") for name in ("tls.crt", "tls.key"))
+        if not all(pair) or pair == self._held:
+            return False
+        self._held = pair
+        for file, data in zip(self._files, pair, strict=True):
+            # Beside it and moved over it: TLS must never read half of one.
+            new = file.with_suffix(".new")
+            new.touch(mode=0o600)
+            new.write_bytes(data)
+            new.replace(file)
+        return True

@@ -1,0 +1,69 @@
+"""A process that serves until it is told to stop: its event loop, its signals, its tasks."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+Stopping = asyncio.Queue[signal.Signals]
+"""Why the process should end; empty while it should not."""
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` on uvloop where it is installed (the extra `fast`), else on asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def stopped(stopping: Stopping, drain_seconds: float) -> None:
+    """Waits for a signal; after SIGTERM it goes on for `drain_seconds`, not ready and answering."""
+    received = await stopping.get()
+    stopping.put_nowait(received)
+    _log.info("%s: not ready from now on; reviews under way are answered", received.name)
+    if received is signal.SIGTERM:
+        # The API server is told by the endpoints' change, which takes a moment to reach it.
+        await asyncio.sleep(drain_seconds)
+
+
+def signals() -> Stopping:
+    """SIGTERM and SIGINT, as they come."""
+    stopping: Stopping = asyncio.Queue()
+    take_signals(stopping)
+    return stopping
+
+
+def take_signals(stopping: Stopping) -> None:
+    """Puts signals into `stopping`, whoever got them before."""
+    loop = asyncio.get_running_loop()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, stopping.put_nowait, wanted)
+
+
+@contextlib.asynccontextmanager
+async def background() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
+    """Starts tasks that end with the block; one that fails is logged, since it would otherwise be missed in silence."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(_report)
+        tasks.append(task)
+
+    try:
+        yield start
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a background task ended: %s", error, exc_info=error)

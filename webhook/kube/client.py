@@ -1,0 +1,134 @@
+"""`Kube`: the few requests we make to the API server, as plain documents."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from webhook import limits
+from webhook.kube import KubeError
+from webhook.parsing import quote
+
+Document = dict[str, Any]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+_JSON: Final = "application/json"
+_PATCHES: Final = {"merge": "application/merge-patch+json", "apply": "application/apply-patch+yaml"}
+FIELD_MANAGER: Final = "trusted-images"
+
+
+class Kube:
+    """Requests under one identity. `request` raises `KubeError`; 404 to a GET is None."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+
+    async def get(self, path: str, **query: str) -> Document | None:
+        """The document at `path`, or None if there is none."""
+        try:
+            return await self.request("GET", path, query=query)
+        except KubeError as e:
+            if e.status == 404:
+                return None
+            raise
+
+    async def list_all(self, path: str) -> tuple[list[Document], str]:
+        """All items of a collection, page by page, and the resource version they are of."""
+        items: list[Document] = []
+        query = {"limit": "500"}
+        while True:
+            page = await self.request("GET", path, query=query)
+            items += page.get("items") or []
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    async def create(self, path: str, body: Document) -> Document:
+        """Makes an object in the collection at `path`."""
+        return await self.request("POST", path, body=body, query={"fieldManager": FIELD_MANAGER})
+
+    async def replace(self, path: str, body: Document) -> Document:
+        """Writes an object over the one whose resource version it bears."""
+        return await self.request("PUT", path, body=body, query={"fieldManager": FIELD_MANAGER})
+
+    async def merge(self, path: str, body: Document) -> Document:
+        """Changes the fields that `body` names."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self.request("PATCH", path, body=body, query=query, content_type=_PATCHES["merge"])
+
+    async def apply(self, path: str, body: Document) -> Document:
+        """Makes the fields that `body` names ours, and creates the object if there is none."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self.request("PATCH", path, body=body, query=query, content_type=_PATCHES["apply"])
+
+    async def delete(self, path: str) -> None:
+        """Removes an object; one that is not there is as good as removed."""
+        try:
+            await self.request("DELETE", path)
+        except KubeError as e:
+            if e.status != 404:
+                raise
+
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        body: Document | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = _JSON,
+    ) -> Document:
+        """The document that the API server answers with. Raises `KubeError`, whose text repeats no body."""
+        sent = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": _JSON} | ({"Content-Type": content_type} if body is not None else {}),
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*sent, _request_timeout=limits.KUBE_SECONDS)
+            data: bytes = await response.read()  # type: ignore[no-untyped-call]  # the library's, without types
+        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise KubeError(f"{method} {path}: the API server gives no answer ({type(e).__name__})") from e
+        if not 200 <= response.status < 300:
+            raise KubeError(f"{method} {path}: {response.status} {_reason(data)}", response.status)
+        try:
+            document = json.loads(data)
+        except ValueError as e:
+            raise KubeError(f"{method} {path}: the answer is not JSON") from e
+        if not isinstance(document, dict):
+            raise KubeError(f"{method} {path}: the answer is no object")
+        return document
+
+
+def _reason(data: bytes) -> str:
+    try:
+        return quote(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        return "without a reason"
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Kube]:
+    """The API server of the Pod we run in, or else of the user's kubeconfig. Raises `KubeError`."""
+    configuration = Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the same
+    except config.ConfigException:
+        try:
+            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the same
+        except (config.ConfigException, OSError) as e:
+            raise KubeError(f"neither in a Pod nor with a kubeconfig that can be used: {e}") from e
+    api = ApiClient(configuration)
+    try:
+        yield Kube(api)
+    finally:
+        await api.close()  # type: ignore[no-untyped-call]  # the same

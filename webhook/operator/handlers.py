@@ -1,0 +1,54 @@
+"""kopf: events of policies and namespaces → what is in force. The one place that knows kopf.
+
+Every replica runs it standalone: a replica that kopf paused for a peer would answer by policies of long ago. Nothing is written to
+the objects, so there are no finalizers and no annotations, and deleting a policy waits for nobody.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import kopf
+
+from webhook.memory.store import PolicyStore
+from webhook.operator.policies import Policies
+from webhook.policy.parse import GROUP, VERSION
+from webhook.policy.schema import RESOURCES
+
+_SERVER_SECONDS: Final = 300.0
+"""After so many seconds the API server ends a watch, and the next one begins with a look at what was missed."""
+_SILENT_SECONDS: Final = 70.0
+"""A stream without even a bookmark for so long is dead; the API server sends one a minute."""
+
+
+def register(policies: Policies, store: PolicyStore) -> kopf.OperatorRegistry:
+    """The handlers, in a registry of their own."""
+    registry = kopf.OperatorRegistry()
+
+    # Coroutines, because kopf runs plain functions in threads, and the store is for one thread.
+    async def policy(event: Mapping[str, Any], **_: object) -> None:
+        tell = policies.gone if event["type"] == "DELETED" else policies.seen
+        tell(event["object"])
+
+    async def namespace(event: Mapping[str, Any], **_: object) -> None:
+        metadata = event["object"]["metadata"]
+        if event["type"] == "DELETED":
+            store.discard_namespace(metadata["name"])
+        else:
+            store.put_namespace(metadata["name"], metadata.get("labels") or {})
+
+    for resource in RESOURCES:
+        kopf.on.event(GROUP, VERSION, resource.plural, id="policy", registry=registry)(policy)
+    kopf.on.event("v1", "namespaces", id="namespace", registry=registry)(namespace)
+    return registry
+
+
+async def follow(policies: Policies, store: PolicyStore, started: asyncio.Event) -> None:
+    """Follows the cluster until cancelled; `started` is set when kopf has taken over the signals, to be taken back."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = _SERVER_SECONDS
+    settings.watching.inactivity_timeout = _SILENT_SECONDS
+    registry = register(policies, store)
+    await kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, ready_flag=started)

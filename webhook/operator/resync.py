@@ -1,0 +1,58 @@
+"""Full lists: the first one, before which nothing is admitted, and the comparison every minute."""
+
+import asyncio
+import gc
+import logging
+from typing import Any, Final
+
+from webhook.kube import KubeError
+from webhook.kube.client import Kube
+from webhook.memory.store import PolicyStore
+from webhook.operator.policies import Policies
+from webhook.policy.parse import API_VERSION
+from webhook.policy.schema import RESOURCES
+
+_log = logging.getLogger(__name__)
+
+_SECONDS: Final = 60.0
+_RETRY_SECONDS: Final = 1.0
+
+
+async def list_once(kube: Kube, policies: Policies, store: PolicyStore) -> None:
+    """Brings the cluster's namespaces and policies into force, as one list each. Raises `KubeError`."""
+    namespaces, _ = await kube.list_all("/api/v1/namespaces")
+    store.replace_namespaces({item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in namespaces})
+    documents: list[dict[str, Any]] = []
+    oldest = ""
+    for resource in RESOURCES:
+        items, version = await kube.list_all(f"/apis/{API_VERSION}/{resource.plural}")
+        documents += items
+        # What vanished between the two lists was there in the first one's view: the older version decides.
+        oldest = oldest or version
+    policies.listed(documents, oldest)
+
+
+async def first_list(kube: Kube, policies: Policies, store: PolicyStore) -> None:
+    """Tries until the cluster has been read once, the keys that its policies name included; then the store is ready."""
+    while True:
+        try:
+            await list_once(kube, policies, store)
+            break
+        except KubeError as e:
+            _log.warning("the policies cannot be read yet: %s", e)
+            await asyncio.sleep(_RETRY_SECONDS)
+    await policies.read_keys()
+    store.set_ready()
+    # What is loaded now lives long: a full collection need not walk it every time.
+    gc.collect()
+    gc.freeze()
+
+
+async def compare(kube: Kube, policies: Policies, store: PolicyStore) -> None:
+    """Compares with a full list until cancelled: a stream that fell silent hides no change for longer than this."""
+    while True:
+        await asyncio.sleep(_SECONDS)
+        try:
+            await list_once(kube, policies, store)
+        except KubeError as e:
+            _log.warning("the policies could not be compared: %s", e)

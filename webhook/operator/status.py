@@ -1,0 +1,66 @@
+"""What is in force → the status of the resource. Pure; the leader writes it."""
+
+import datetime as dt
+from typing import Any, Final
+
+from webhook import limits
+from webhook.operator.policies import InForce
+from webhook.policy import parse
+from webhook.trust import Unresolved
+
+_READY: Final = {"broken": "Invalid", "unresolved": "SignersUnresolved", "in_force": "InForce"}
+
+
+def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
+    """The whole of `status`; a condition keeps the time of its last change as long as it does not change."""
+    generation = known.document["metadata"].get("generation")
+    unresolved = [
+        f'signer "{signer.name}": {signer.signer.reason}'
+        for signer in known.policy.signers
+        if isinstance(signer.signer, Unresolved)
+    ]
+    warnings = parse.warnings(known.policy) if not known.complaints else ()
+    what = "; ".join(known.complaints or unresolved or warnings) or "every signer is known"
+    if known.complaints:
+        what = f"it denies what it covers: {what}"
+    resolved = "Unknown" if known.complaints else "False" if unresolved else "True"
+    conditions = [
+        _condition("Ready", "True" if known.state == "in_force" else "False", _READY[known.state], what),
+        _condition(
+            "SignersResolved",
+            resolved,
+            {"Unknown": "Invalid", "False": "KeysNotRead", "True": "KeysRead"}[resolved],
+            "; ".join(unresolved) or ("the policy cannot be read" if known.complaints else "all keys have been read"),
+        ),
+    ]
+    before = {one.get("type"): one for one in (known.document.get("status") or {}).get("conditions") or ()}
+    stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    for condition in conditions:
+        old = before.get(condition["type"], {})
+        same = old.get("status") == condition["status"]
+        condition["lastTransitionTime"] = old.get("lastTransitionTime", stamp) if same else stamp
+        if generation is not None:
+            condition["observedGeneration"] = generation
+    status: dict[str, Any] = {"conditions": conditions, "signers": _signers(known)}
+    return status if generation is None else {"observedGeneration": generation, **status}
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": message[: limits.MAX_STATUS]}
+
+
+def _signers(known: InForce) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for named in known.policy.signers:
+        signer = named.signer
+        if isinstance(signer, Unresolved):
+            found.append({"name": named.name, "lastError": signer.reason[: limits.MAX_TEXT]})
+        else:
+            found.append(
+                {
+                    "name": named.name,
+                    "format": type(signer).__name__.lower(),
+                    "fingerprints": list(signer.fingerprints()),
+                }
+            )
+    return found
