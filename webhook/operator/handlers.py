@@ -5,6 +5,7 @@ the objects, so there are no finalizers and no annotations, and deleting a polic
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from webhook.operator.policies import Policies
 from webhook.policy.parse import GROUP, VERSION
 from webhook.policy.schema import RESOURCES
 
-_SERVER_SECONDS: Final = 300.0
+_SERVER_SECONDS: Final = 300
 """After so many seconds the API server ends a watch, and the next one begins with a look at what was missed."""
 _SILENT_SECONDS: Final = 70.0
 """A stream without even a bookmark for so long is dead; the API server sends one a minute."""
@@ -37,6 +38,10 @@ def register(policies: Policies, store: PolicyStore) -> kopf.OperatorRegistry:
         else:
             store.put_namespace(metadata["name"], metadata.get("labels") or {})
 
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    kopf.on.login(id="login", registry=registry)(login)
     for resource in RESOURCES:
         kopf.on.event(GROUP, VERSION, resource.plural, id="policy", registry=registry)(policy)
     kopf.on.event("v1", "namespaces", id="namespace", registry=registry)(namespace)
@@ -50,5 +55,7 @@ async def follow(policies: Policies, store: PolicyStore, started: asyncio.Event)
     settings.scanning.disabled = True
     settings.watching.server_timeout = _SERVER_SECONDS
     settings.watching.inactivity_timeout = _SILENT_SECONDS
+    # One line for every object it was told about would drown the others.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     registry = register(policies, store)
     await kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, ready_flag=started)
