@@ -22,7 +22,12 @@ from webhook.parsing import Invalid, convert, convert_all, quote, read_json
         (b"-" + b"1" * 5000, "x: an integer of more than 20 digits"),
         (b"[" * 66 + b"]" * 66, "x: nested deeper than 64"),
         (b'{"a":' * 66 + b"1" + b"}" * 66, "x: nested deeper than 64"),
-        (b"[" * 200_000, "x: nested deeper than 64"),
+        (b"[" * 200_000, "x: more than 20000 values"),
+        (b"[" * 10_000 + b"]" * 10_000, "x: nested deeper than 64"),
+        (b"[" + b"1," * 20_000 + b"1]", "x: more than 20000 values"),
+        (b"[" + b"{}," * 10_000 + b"{}]", "x: more than 20000 values"),
+        (b"[1e999]", "x: a number too large to be kept"),
+        (b"{" + b",".join(b'"%d":0' % i for i in range(15_000)) + b',"7":1}', "x: duplicate key 7"),
         (b"", "x: not JSON in UTF-8"),
         (b"{", "x: not JSON in UTF-8"),
         (b"{} {}", "x: not JSON in UTF-8"),
@@ -97,6 +102,19 @@ def test_one_fault_is_enough_for_convert_and_it_has_its_path() -> None:
 
 class _Nest(msgspec.Struct):
     inner: "_Nest | None" = None
+
+
+class _Many(msgspec.Struct, forbid_unknown_fields=True):
+    items: list[_Nest] = []
+
+
+def test_d04_faults_beyond_a_number_are_not_told() -> None:
+    with pytest.raises(Invalid) as refused:
+        convert_all({"items": [1] * 100_000}, _Many, "x")
+    assert len(refused.value.complaints) == limits.MAX_COMPLAINTS
+    with pytest.raises(Invalid) as refused:
+        convert_all({str(i): 0 for i in range(1000)}, _Many, "x")
+    assert len(refused.value.complaints) == limits.MAX_COMPLAINTS
 
 
 def test_d04_a_document_too_deep_for_the_reader_is_a_complaint_and_not_a_crash() -> None:

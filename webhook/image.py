@@ -21,9 +21,11 @@ Digest = NewType("Digest", str)
 """`sha256:` and 64 lower-case hex digits. Only `parse_digest` and `digest_of` make one."""
 
 DOCKER_HUB: Final = "docker.io"
-_DOCKER_HUB_NAMES: Final = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
+_DOCKER_HUB_NAMES: Final = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 _DEFAULT_TAG: Final = "latest"
 _HTTPS_PORT: Final = 443
+_NUMERIC: Final = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
 # ASCII classes are spelt out: `\w` and `\d` match letters and digits of other scripts.
 _LABEL: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -118,6 +120,9 @@ def _parse(written: str) -> ImageReference:
             raise Invalid(f"{quote(tag, 80)}: not a tag")
     if _HEX_ID.fullmatch(name):
         raise Invalid("64 hex digits are an image id, not a name")
+    if name.lower() in _HASHES:
+        # A runtime takes it for the id of an image that is already on the node, whatever its name is.
+        raise Invalid(f"{quote(written, 80)}: an image id, not a name")
     repository = parse_repository(name)
     return ImageReference(repository, tag or (None if digest else _DEFAULT_TAG), digest, written)
 
@@ -142,6 +147,14 @@ def parse_repository(name: str) -> Repository:
     return repository
 
 
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def names_host(component: str) -> bool:
     """Whether the first component of a name is a host and not a part of a path on Docker Hub."""
     return "." in component or ":" in component or component == "localhost" or component != component.lower()
@@ -159,9 +172,14 @@ def normalise_host(text: str) -> str:
     name, port = match["name"].lower(), match["port"]
     if name.startswith("["):
         try:
-            name = f"[{ipaddress.IPv6Address(name[1:-1]).compressed}]"
+            address = ipaddress.IPv6Address(name[1:-1])
         except ValueError as e:
             raise Invalid(f"{quote(text, 80)}: not an IPv6 address") from e
+        # An IPv4 address in the clothes of an IPv6 one is the same host.
+        name = str(address.ipv4_mapped) if address.ipv4_mapped else f"[{address.compressed}]"
+    elif _NUMERIC.fullmatch(name.rpartition(".")[2]) and not _is_ipv4(name):
+        # `127.1` and `2130706433` are addresses to some resolvers and names to others.
+        raise Invalid(f"{quote(text, 80)}: an address that is not written in full")
     if port is not None and not 0 < int(port) < 65_536:
         raise Invalid(f"{quote(text, 80)}: not a port")
     number = _HTTPS_PORT if port is None else int(port)

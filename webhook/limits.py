@@ -14,6 +14,8 @@ MAX_REVIEW: Final = 7 * MIB
 """Bytes of an AdmissionReview: an UPDATE carries two objects; controller-runtime accepts as much."""
 MAX_IMAGES: Final = 1_000
 """Images named by one review; equal ones count each time."""
+MAX_JUDGED_PER_NAMESPACE: Final = 32
+"""Distinct images, asked about from one namespace, whose evidence is being fetched: a tenant's slow registry is its own affair."""
 MAX_JUDGED_AT_ONCE: Final = 16
 """Distinct images of one review that are judged concurrently."""
 MAX_WAITING_REVIEWS: Final = 500
@@ -50,12 +52,14 @@ MAX_REFERENCE: Final = MAX_NAME + 1 + MAX_TAG + 1 + len("sha256:") + 64
 # ── registry ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 MAX_MANIFEST: Final = 4 * MIB
 """Bytes of a manifest or index: what containers/image and notation accept."""
+MAX_SIGNATURE_MANIFEST: Final = 1 * MIB
+"""Bytes of a manifest of signatures: a hundred of them with certificates and log entries."""
 MAX_BLOB: Final = 10_000_000
 """Bytes of a bundle, attestation or signature blob: what Kyverno accepts."""
 MAX_PAYLOAD: Final = 4 * MIB
 """Bytes of a simple-signing payload: what containers/image accepts."""
 MAX_EVIDENCE: Final = 32 * MIB
-"""Bytes of evidence read for one image and signer, and the bytes of all evidence being read in one replica at a time."""
+"""Bytes of evidence read for one image and signer."""
 MAX_LAYERS: Final = 100
 """Layers of a signature manifest."""
 MAX_CHILDREN: Final = 64
@@ -85,13 +89,23 @@ MAX_RETRIES: Final = 2
 MAX_BACK_OFF: Final = 60.0
 """Seconds a registry can make us leave it alone (`Retry-After`)."""
 MAX_FETCHES_PER_REGISTRY: Final = 100
-"""Requests under way to one registry."""
+"""Connections to one registry."""
+MAX_WAITING_PER_REGISTRY: Final = 250
+"""Requests under way or waiting for one registry: a quarter of all, so that one that stalls leaves room for the others."""
+MAX_READING: Final = 32 * MIB
+"""Bytes of answers that are being read at one time in one replica, counted as they come."""
+MAX_READING_PER_REGISTRY: Final = 12 * MIB
+"""The same of one registry: more than its largest answer."""
 MAX_FETCHES: Final = 1_000
 """Requests under way or waiting in one replica; the next one fails at once."""
 
 # ── parsing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 MAX_JSON_DEPTH: Final = 64
 """Nested arrays and objects."""
+MAX_JSON_ITEMS: Final = 20_000
+"""Values of a JSON document, counted by its commas and brackets: an image of 127 layers has 1,000, parsing this many takes 10 ms."""
+MAX_COMPLAINTS: Final = 50
+"""Faults of one document that are told; the others show when these are mended."""
 MAX_DIGITS: Final = 20
 """Digits of a JSON integer: every 64-bit number fits."""
 MAX_SUBJECTS: Final = 1_000

@@ -4,7 +4,10 @@ It stands apart because a parser that forgives is how two readers come to see tw
 policy and no format belongs here.
 """
 
+import functools
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -27,34 +30,53 @@ class Invalid(ValueError):
         return "; ".join(self.complaints)
 
 
+class _Strict:
+    """The hooks of the library's parser, which refuse what it would let pass."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def pairs(self, members: list[tuple[str, object]]) -> dict[str, object]:
+        document = dict(members)
+        if len(document) != len(members):
+            raise Invalid(f"{self._what}: duplicate key {quote(_twice(members))}")
+        return document
+
+    def integer(self, digits: str) -> int:
+        if len(digits.lstrip("-")) > limits.MAX_DIGITS:
+            raise Invalid(f"{self._what}: an integer of more than {limits.MAX_DIGITS} digits")
+        return int(digits)
+
+    def number(self, text: str) -> float:
+        value = float(text)
+        if math.isinf(value):
+            raise Invalid(f"{self._what}: a number too large to be kept")
+        return value
+
+    def constant(self, name: str) -> NoReturn:
+        raise Invalid(f"{self._what}: {name} is not JSON")
+
+
 def read_json(data: bytes, what: str) -> object:
     """The JSON document in `data`, refusing all that two readers could understand differently.
 
     Refused are duplicate keys, NaN and infinities, integers of more than `MAX_DIGITS` digits, nesting deeper than
-    `MAX_JSON_DEPTH`, and anything that is not UTF-8. `what` names the document and begins the message.
+    `MAX_JSON_DEPTH`, more than `MAX_JSON_ITEMS` values, and anything that is not UTF-8. `what` names the document and begins the
+    message.
 
     Raises `Invalid`.
     """
-
-    def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
-        document = dict(members)
-        if len(document) != len(members):
-            keys = [key for key, _ in members]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise Invalid(f"{what}: duplicate key {quote(twice)}")
-        return document
-
-    def integer(digits: str) -> int:
-        if len(digits.lstrip("-")) > limits.MAX_DIGITS:
-            raise Invalid(f"{what}: an integer of more than {limits.MAX_DIGITS} digits")
-        return int(digits)
-
-    def constant(name: str) -> NoReturn:
-        raise Invalid(f"{what}: {name} is not JSON")
-
+    # Counted before anything is built: a few megabytes of brackets cost seconds of time and a multiple of memory.
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > limits.MAX_JSON_ITEMS:
+        raise Invalid(f"{what}: more than {limits.MAX_JSON_ITEMS} values")
+    strict = _Strict(what)
     try:
         document: object = json.loads(
-            data.decode("utf-8"), object_pairs_hook=pairs, parse_int=integer, parse_constant=constant
+            data.decode("utf-8"),
+            object_pairs_hook=strict.pairs,
+            parse_int=strict.integer,
+            parse_float=strict.number,
+            parse_constant=strict.constant,
         )
     except Invalid:
         raise
@@ -64,6 +86,11 @@ def read_json(data: bytes, what: str) -> object:
         raise Invalid(f"{what}: not JSON in UTF-8") from e
     _refuse_depth(document, what)
     return document
+
+
+def _twice(members: Iterable[tuple[str, object]]) -> str:
+    """The first key that stands there more than once."""
+    return next(key for key, count in Counter(key for key, _ in members).items() if count > 1)
 
 
 def _refuse_depth(document: object, what: str) -> None:
@@ -110,12 +137,14 @@ def convert_all(data: object, kind: type[T], path: str) -> T:
     complaints: list[str] = []
     _complain(data, kind, path, complaints)
     if complaints:
-        raise Invalid(*complaints)
+        raise Invalid(*complaints[: limits.MAX_COMPLAINTS])
     return convert(data, kind, path)
 
 
 def _complain(data: object, kind: Any, path: str, complaints: list[str]) -> None:
-    """Adds every fault of `data` as a `kind`, each at the innermost place that has it."""
+    """Adds every fault of `data` as a `kind`, each at the innermost place that has it; at some number it is enough."""
+    if len(complaints) >= limits.MAX_COMPLAINTS:
+        return
     try:
         msgspec.convert(data, kind)
     except msgspec.ValidationError as e:
@@ -133,7 +162,7 @@ def _complain(data: object, kind: Any, path: str, complaints: list[str]) -> None
 def _complain_of_members(
     data: dict[object, object], kind: type[msgspec.Struct], path: str, complaints: list[str]
 ) -> None:
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for key, value in data.items():
         if key in fields:
@@ -143,6 +172,12 @@ def _complain_of_members(
     complaints.extend(
         f"{path}.{name}: required" for name, field in fields.items() if field.required and name not in data
     )
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a struct's fields; there are a few dozen structs."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _without_none(kind: Any) -> Any:

@@ -68,10 +68,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a reference means now: a digest, and for an index the digests of its children (else none)."""
+    """What a reference means now: a digest, and for an index the digests of its children (else none).
+
+    `is_nested`: some child is an index itself, whose children are not among them.
+    """
 
     digest: Digest
     children: tuple[Digest, ...] = ()
+    is_nested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

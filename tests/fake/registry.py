@@ -72,7 +72,7 @@ class FakeRegistry:
         """An index over images that were pushed to the same path."""
         entries = [
             {
-                "mediaType": OCI_MANIFEST,
+                "mediaType": self.manifests[path, child].media_type,
                 "digest": child,
                 "size": len(self.manifests[path, child].body),
                 "platform": {"architecture": f"arch{i}", "os": "linux"},
@@ -118,7 +118,9 @@ class FakeRegistry:
         if found is None:
             raise Rejected("there is no such image")
         document = json.loads(found.body)
-        return Resolved(found.digest, tuple(Digest(child["digest"]) for child in document.get("manifests", [])))
+        children = document.get("manifests", [])
+        nested = any(child.get("mediaType") == OCI_INDEX for child in children)
+        return Resolved(found.digest, tuple(Digest(child["digest"]) for child in children), nested)
 
     async def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         self._asked("manifest", reference)

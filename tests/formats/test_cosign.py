@@ -474,6 +474,7 @@ async def test_any_of_several_keys_may_have_signed(registry: FakeRegistry, image
     assert await identities(cosign(key("a"), key("b")), claim_of(image), registry) == {key("b").fingerprint}
     assert cosign(key("a"), key("b"), key("c"), key("d")).wanted().endswith(" or 1 more")
     assert cosign().dangers() == ()
+    assert cosign(key("a"), key("b")).fingerprints() == (key("a").fingerprint, key("b").fingerprint)
 
 
 async def test_a_log_entry_is_no_reason_to_refuse(registry: FakeRegistry, image: Digest) -> None:

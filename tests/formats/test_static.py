@@ -78,6 +78,7 @@ def test_what_is_wanted_is_said_in_words() -> None:
     assert static(allow=False).wanted() == "nobody: because"
     assert static(allow=True).wanted() == "any digest"
     assert static(allow=True, digests=(LISTED,)).wanted() == "a digest on the policy's list"
+    assert static(allow=True).fingerprints() == ()
 
 
 @pytest.mark.parametrize(

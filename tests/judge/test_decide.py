@@ -14,11 +14,12 @@ from tests.fake.registry import FakeRegistry
 from tests.fake.signing import key, sign_bundle
 from tests.policies import policy
 from webhook import limits
-from webhook.judge.decide import Decider
+from webhook.judge.decide import Decider, FindNamespace
 from webhook.judge.evaluate import Judge
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore
 from webhook.policy.policy import Workload
+from webhook.trust import Unavailable
 from webhook.verdict import Answer
 
 IMAGE = Placed("spec.containers[0].image", "registry.test/app:v1", "main")
@@ -204,3 +205,50 @@ class TestKeptAnswers:
         for i in range(limits.MAX_ANSWERS + 10):
             await world.ask(replace(QUESTION, who=replace(QUESTION.who, labels={"app": str(i)})))
         assert len(world.decider._answers) == limits.MAX_ANSWERS
+
+
+class TestNamespaces:
+    """A namespace made a moment ago may not have been told yet (attack W-05)."""
+
+    @pytest.fixture
+    def gold(self, world: World) -> World:
+        selects = {"namespaces": {"selector": {"matchLabels": {"tier": "gold"}}}}
+        world.store = PolicyStore()
+        world.store.put(policy("gold", {**selects, **WANTS_A}))
+        world.store.set_ready()
+        return world
+
+    def decider(self, world: World, find: FindNamespace | None) -> Decider:
+        return Decider(world.decider._judge, world.store, lambda _: ANONYMOUS, find)
+
+    async def test_w05_it_is_looked_for_once(self, gold: World) -> None:
+        looked: list[str] = []
+
+        async def find(name: str) -> None:
+            looked.append(name)
+            gold.store.put_namespace(name, {"tier": "gold"})
+
+        gold.decider = self.decider(gold, find)
+        for _ in range(3):
+            assert (await gold.ask()).allowed
+        assert looked == ["shop"]
+
+    @pytest.mark.parametrize("failure", [Unavailable("down"), ValueError("unforeseen"), None])
+    async def test_w05_one_that_cannot_be_found_is_undecided(self, gold: World, failure: Exception | None) -> None:
+        async def find(_name: str) -> None:
+            if failure is not None:
+                raise failure
+
+        gold.decider = self.decider(gold, find)
+        assert (await gold.ask()).code == 503
+
+    async def test_w05_one_that_is_not_found_in_time_is_undecided(
+        self, gold: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "NAMESPACE_SECONDS", 0.01)
+
+        async def find(_name: str) -> None:
+            await asyncio.sleep(60)
+
+        gold.decider = self.decider(gold, find)
+        assert (await gold.ask()).code == 503

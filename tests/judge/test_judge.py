@@ -16,6 +16,7 @@ from tests.fake.registries import ANONYMOUS, FakeKeychain, FakeRegistries
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key, sign_bundle, sign_classic
 from tests.policies import policy
+from webhook import limits
 from webhook.image import Digest, ImageReference, Repository, digest_of
 from webhook.judge.enforce import settle
 from webhook.judge.evaluate import Judge, Judgement
@@ -441,6 +442,47 @@ async def test_r06_denied_digests_and_the_children_of_an_index(world: World) -> 
         assert denied.reasons == (f"digest {listed} is on the policy's deny list",)
     other = policy("denies", {"deny": {"digests": [digest_of(b"other")]}})
     assert isinstance(await world.outcome([other, cosign()], f"{HOST}/app:v1"), Allowed)
+
+
+async def test_r06_an_index_of_indexes_cannot_be_compared_with_a_deny_list(world: World) -> None:
+    inner = world.registry.push_index("app", "inner", [world.registry.push_image("app", "child", b"child")])
+    outer = world.registry.push_index("app", "v1", [inner])
+    sign_bundle(world.registry, "app", outer, key("a"))
+    denies = policy("denies", {"deny": {"digests": [digest_of(b"other")]}})
+    rulings = await world.rulings([denies, cosign()], f"{HOST}/app:v1")
+    assert {type(r.outcome) for r in rulings} == {Denied, Allowed}
+    assert isinstance(await world.outcome([cosign()], f"{HOST}/app:v1"), Allowed)
+
+
+async def test_d07_one_namespaces_slow_images_do_not_take_the_turns_of_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_JUDGED_PER_NAMESPACE", 2)
+    world.signed("app", key("a"))
+    under_way: list[str] = []
+
+    async def stalls(self: FakeRegistry, image: ImageReference) -> Resolved:
+        under_way.append(image.repository.path)
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    resolve = FakeRegistry.resolve
+
+    async def only_slow(self: FakeRegistry, image: ImageReference) -> Resolved:
+        return await (stalls(self, image) if image.repository.path.startswith("slow") else resolve(self, image))
+
+    monkeypatch.setattr(FakeRegistry, "resolve", only_slow)
+    slow = [f"{HOST}/slow{i}:v1" for i in range(5)]
+    everywhere = [cosign("all"), cosign("shop/web")]
+    stalled = asyncio.create_task(world.ask(everywhere, *slow, seconds=0.5, labels={"shop": {}, "other": {}}))
+    await asyncio.sleep(0.05)
+    assert len(under_way) == 2
+    store = PolicyStore(every_namespace=True)
+    store.replace_all(everywhere)
+    asked = Question(Workload("other", "default", {}), (), (Placed("spec", f"{HOST}/app:v1", "main"),))
+    judged = await world.judge.judge(asked, store.snapshot, ANONYMOUS, asyncio.get_running_loop().time() + 2)
+    assert [type(r.outcome) for r in judged.judgements if isinstance(r, Ruling)] == [Allowed]
+    assert all(isinstance(r.outcome, Undecided) for r in await stalled if isinstance(r, Ruling))
 
 
 async def test_a_denied_digest_that_is_written_needs_nothing_read(world: World) -> None:

@@ -52,11 +52,11 @@ def test_x01_x02_every_image_of_every_kind_is_found(group: str, kind: str) -> No
         kind, "spec.template.spec"
     )
     assert found.images == (
-        Placed(f"{path}.containers[0].image", "main:0", "main"),
-        Placed(f"{path}.containers[1].image", "main:1", "main"),
-        Placed(f"{path}.initContainers[0].image", "init:0", "init"),
-        Placed(f"{path}.ephemeralContainers[0].image", "debug:0", "ephemeral"),
-        Placed(f"{path}.volumes[1].image.reference", "volume:1", "volume"),
+        Placed(f"{path}.containers[0].image", "main:0", "main", "a"),
+        Placed(f"{path}.containers[1].image", "main:1", "main", "b"),
+        Placed(f"{path}.initContainers[0].image", "init:0", "init", "c"),
+        Placed(f"{path}.ephemeralContainers[0].image", "debug:0", "ephemeral", "d"),
+        Placed(f"{path}.volumes[1].image.reference", "volume:1", "volume", "f"),
     )
     assert (found.who.namespace, found.who.service_account, found.who.labels) == ("shop", "web", {"app": "web"})
     assert found.pull_secrets == ("one", "two")
@@ -148,6 +148,10 @@ def test_x04_an_update_repeats_the_old_object_only_if_nothing_that_is_judged_cha
         # The same text in another kind of container is another question: policies select by kind.
         {"initContainers": [{"image": "main:0"}]},
         {"volumes": [{"image": {"reference": "main:0"}}]},
+        # A new container is a new one, however familiar its image: the tag may mean other bytes by now.
+        {"containers": [*POD_SPEC["containers"], {"name": "new", "image": "main:0"}]},
+        {"ephemeralContainers": [*POD_SPEC["ephemeralContainers"], {"name": "new", "image": "debug:0"}]},
+        {"containers": [{"name": "a", "image": "main:1"}, {"name": "b", "image": "main:0"}]},
     ):
         assert not question(spec={**POD_SPEC, **change}).repeats(old)
     assert not question(labels={"app": "other"}).repeats(old)

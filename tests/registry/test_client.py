@@ -90,7 +90,7 @@ class World:
         self.http.script[ending] = handler
 
 
-QUICK = Timeouts(connect=0.5, request=0.5)
+QUICK = Timeouts(connect=1.0, request=1.0)
 
 
 @contextlib.asynccontextmanager
@@ -207,6 +207,26 @@ async def _judged(w: World, keychain: Keychain | None = None) -> Allowed | Denie
             "not a digest",
         ),
         (
+            b'{"schemaVersion":2,"config":{},"Layers":[]}',
+            {"Content-Type": OCI_MANIFEST},
+            "are one key to other readers",
+        ),
+        (
+            b'{"schemaVersion":2,"config":{"Digest":"x"}}',
+            {"Content-Type": OCI_MANIFEST},
+            "are one key to other readers",
+        ),
+        (
+            '{"schemaVersion":2,"manifests":[],"manife\u017fts":[]}'.encode(),
+            {"Content-Type": "application/vnd.oci.image.index.v1+json"},
+            "are one key to other readers",
+        ),
+        (
+            b'{"schemaVersion":2,"config":{},"layers":[' + b"{}," * 20_000 + b"{}]}",
+            {"Content-Type": OCI_MANIFEST},
+            "more than 20000 values",
+        ),
+        (
             b'{"schemaVersion":2,"config":{}}',
             {"Content-Type": OCI_MANIFEST, "Docker-Content-Digest": digest_of(b"x")},
             "the registry says sha256:",
@@ -261,24 +281,53 @@ async def test_d02_an_endless_answer_is_cut_off() -> None:
 
 
 async def test_d01_bytes_in_the_air_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_EVIDENCE", 10)
+    monkeypatch.setattr(limits, "MAX_READING_PER_REGISTRY", 10)
     async with world() as w:
-        at_once, most = 0, 0
-        blobs = [w.registry.push_blob(bytes([i]) * 6) for i in range(4)]
-
-        async def counted(request: web.Request) -> web.StreamResponse:
-            nonlocal at_once, most
-            at_once += 1
-            most = max(most, at_once)
-            await asyncio.sleep(0.02)
-            at_once -= 1
-            return web.Response(body=w.registry.blobs[Digest(request.path.rpartition("/")[2])])
-
-        for blob in blobs:
-            w.script(f"/blobs/{blob}", counted)
+        blob = w.registry.push_blob(b"x" * 11)
+        small = w.registry.push_blob(b"x" * 10)
         port, repository = w.port(), parse_repository(w.name)
-        await asyncio.gather(*(port.blob(repository, Descriptor(blob, "x", 6), 100) for blob in blobs))
-        assert most == 1
+        with pytest.raises(Unavailable, match="bytes are under way already"):
+            await port.blob(repository, Descriptor(blob, "x", 11), 100)
+        # What was read is given back, whatever came of it.
+        for _ in range(3):
+            assert await port.blob(repository, Descriptor(small, "x", 10), 100) == b"x" * 10
+
+
+async def test_d07_a_registry_that_stalls_holds_no_bytes_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_READING", 1000)
+    async with world() as slow, world() as w:
+        both = RegistrySettings.plain_http([slow.http.host, w.http.host])
+        client = RegistryClient(both, timeouts=QUICK)
+        promised = [Descriptor(digest_of(bytes([i])), "x", 900) for i in range(5)]
+        for blob in promised:
+            slow.script(f"/blobs/{blob.digest}", stalled(asyncio.Event()))
+        port = client.under(AnonymousKeychain())
+        stalling = [asyncio.create_task(port.blob(parse_repository(slow.name), blob, 1000)) for blob in promised]
+        await asyncio.sleep(0.05)
+        assert (await port.resolve(parse_reference(f"{w.name}:v1"))).digest == w.digest
+        for task in stalling:
+            task.cancel()
+        await asyncio.gather(*stalling, return_exceptions=True)
+        await client.close()
+
+
+async def test_d07_one_registry_does_not_take_the_turns_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_PER_REGISTRY", 2)
+    async with world() as slow, world() as w:
+        client = RegistryClient(RegistrySettings.plain_http([slow.http.host, w.http.host]), timeouts=QUICK)
+        for tag in ("a", "b"):
+            slow.script(f"/manifests/{tag}", stalled(asyncio.Event()))
+        port = client.under(AnonymousKeychain())
+        await port.resolve(parse_reference(f"{slow.name}:v1"))
+        stalling = [asyncio.create_task(port.resolve(parse_reference(f"{slow.name}:{tag}"))) for tag in ("a", "b")]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match="2 requests are under way already"):
+            await port.resolve(parse_reference(f"{slow.name}:v2"))
+        assert (await port.resolve(parse_reference(f"{w.name}:v1"))).digest == w.digest
+        for task in stalling:
+            task.cancel()
+        await asyncio.gather(*stalling, return_exceptions=True)
+        await client.close()
 
 
 # ── referrers ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -326,6 +375,15 @@ async def test_a_registry_without_the_api_is_asked_once(handler: Handler) -> Non
         for _ in range(3):
             assert await w.port().referrers(subject) is None
         assert w.http.count("referrers") == 1
+
+
+async def test_c20_a_repository_that_does_not_exist_says_nothing_about_its_registry() -> None:
+    async with world() as w:
+        nowhere = digest_of(b"x")
+        w.script(f"/none/referrers/{nowhere}", status(404))
+        assert await w.port().referrers(Subject(parse_repository(f"{w.http.host}/none"), nowhere, None)) is None
+        sign_bundle(w.registry, PATH, w.digest, key("a"))
+        assert isinstance(await _judged(w), Allowed)
 
 
 async def test_a_later_page_that_is_none_ends_the_list() -> None:
@@ -565,7 +623,7 @@ async def test_f02_a_name_that_does_not_resolve() -> None:
 async def test_s06_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_FETCHES", 0)
     async with world() as w:
-        with pytest.raises(Unavailable, match="requests to registries are under way already"):
+        with pytest.raises(Unavailable, match="0 requests are under way already"):
             await w.resolve()
 
 
@@ -596,7 +654,7 @@ async def test_a_blob_may_come_from_elsewhere_and_the_login_does_not_follow() ->
     ("location", "why"),
     [
         ("http://169.254.169.254/latest/meta-data", "without TLS|internal address"),
-        ("https://169.254.169.254/latest/meta-data", "internal address"),
+        ("https://169.254.169.254/latest/meta-data", "never asked"),
         ("https://127.0.0.1:1/x", "internal address"),
         ("file:///etc/passwd", "an address that is refused"),
         ("ftp://example.com/x", "an address that is refused"),
@@ -652,6 +710,10 @@ async def test_s02_a_login_that_is_posted_is_not_redirected() -> None:
         ("8.8.8.8", False, False),
         ("2606:4700::1111", False, False),
         ("64:ff9b::808:808", False, False),
+        ("64:ff9b:1::1", True, False),
+        ("fec0::1", True, False),
+        ("::7f00:1", True, False),
+        ("192.88.99.1", True, False),
     ],
 )
 def test_s05_internal_addresses_in_every_spelling(address: str, refused: bool, refused_to_people: bool) -> None:
@@ -671,6 +733,13 @@ async def test_s05_a_name_of_an_internal_address_is_refused_unless_the_operator_
             found = await people.under(AnonymousKeychain()).resolve(parse_reference(f"{name}/{PATH}:v1"))
             assert found.digest == w.digest
             await people.close()
+
+
+async def test_s05_link_local_addresses_are_refused_even_where_the_operator_names_the_host() -> None:
+    client = RegistryClient(RegistrySettings.plain_http(["169.254.169.254"]), timeouts=QUICK)
+    with pytest.raises(Unavailable, match="is an address that is never asked"):
+        await client.under(AnonymousKeychain()).resolve(parse_reference("169.254.169.254/latest/meta-data:v1"))
+    await client.close()
 
 
 async def test_s03_f09_tls_with_a_private_authority_and_without(tmp_path: Path) -> None:

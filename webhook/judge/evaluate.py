@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, TypeVar, assert_never
+from weakref import WeakValueDictionary
 
 from webhook import limits
 from webhook.image import Digest, ImageReference, Repository, Subject, parse_reference
@@ -153,6 +154,7 @@ class Judge:
         self._pool = pool
         self._now = now
         self._observer = observer
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._findings: Memo[Finding] = Memo(_seconds_to_keep, limits.MAX_PROOFS)
 
     async def judge(self, question: Question, snapshot: Snapshot, keychain: Keychain, deadline: float) -> Judged:
@@ -170,7 +172,7 @@ class Judge:
             else:
                 judgements += known
         if pending:
-            await self._investigate_all(pending, keychain, deadline)
+            await self._investigate_all(pending, question.who.namespace, keychain, deadline)
             for case in pending:
                 judgements += _judgements(case, final=True) or ()
             return Judged(tuple(judgements))
@@ -216,11 +218,15 @@ class Judge:
         case.seconds = seconds
 
     # ── what has to be fetched ───────────────────────────────────────────────────────────────────────────────────────
-    async def _investigate_all(self, cases: Sequence[_Case], keychain: Keychain, deadline: float) -> None:
+    async def _investigate_all(
+        self, cases: Sequence[_Case], namespace: str, keychain: Keychain, deadline: float
+    ) -> None:
         at_once = asyncio.Semaphore(limits.MAX_JUDGED_AT_ONCE)
+        # Gone with the last review that holds it.
+        of_namespace = self._turns.setdefault(namespace, asyncio.Semaphore(limits.MAX_JUDGED_PER_NAMESPACE))
 
         async def investigate(case: _Case) -> None:
-            async with at_once:
+            async with at_once, of_namespace:
                 await self._investigate(case, keychain)
 
         await _until_done([asyncio.create_task(investigate(case)) for case in cases], deadline)
@@ -477,6 +483,9 @@ def _denied_digest(case: _Case, denied: frozenset[Digest]) -> Denied | Undecided
             return None
         case Unavailable():
             return Undecided((str(case.resolved),), case.subject)
+        case Resolved(is_nested=True):
+            reason = "an index of indexes, whose images cannot be compared with the policy's deny list"
+            return Denied((reason,), subject=case.subject)
     return _SILENT
 
 

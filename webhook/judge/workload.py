@@ -23,8 +23,9 @@ class LocalObject(Struct, gc=False):
 
 
 class Container(Struct, gc=False):
-    """The one field of a container that is judged."""
+    """The one field of a container that is judged, and the name that tells it from the others."""
 
+    name: str = ""
     image: str | None = None
 
 
@@ -37,6 +38,7 @@ class ImageSource(Struct, gc=False):
 class Volume(Struct, gc=False):
     """A volume; only image volumes are judged."""
 
+    name: str = ""
     image: ImageSource | None = None
 
 
@@ -139,11 +141,15 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An image as the object writes it, and where. The text may be empty: a template may leave it to something later."""
+    """An image as the object writes it, and where. The text may be empty: a template may leave it to something later.
+
+    `name` is the container's or volume's: a container that is added is a new one, however familiar its image.
+    """
 
     where: str
     image: str
     kind: ContainerKind
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +173,12 @@ class Question:
         )
 
     def repeats(self, old: "Question") -> bool:
-        """Whether every image stood in `old` in the same kind of container, and nothing that selects policies changed.
+        """Whether every container stood in `old` with the same image, and nothing that selects policies changed.
 
         Such an update brings nothing new to judge, and old Pods can be finalised under policies that came later.
         """
-        stood = {(placed.kind, placed.image) for placed in old.images}
-        return self.who == old.who and all((placed.kind, placed.image) in stood for placed in self.images)
+        stood = {(placed.kind, placed.name, placed.image) for placed in old.images}
+        return self.who == old.who and all((placed.kind, placed.name, placed.image) in stood for placed in self.images)
 
 
 def read_question(group: str, kind: str, untrusted: bytes | msgspec.Raw, namespace: str) -> Question | None:
@@ -204,14 +210,14 @@ def read_question(group: str, kind: str, untrusted: bytes | msgspec.Raw, namespa
 
 def _images(spec: PodSpec, path: str) -> Iterator[Placed]:
     for i, container in enumerate(spec.containers or ()):
-        yield Placed(f"{path}.containers[{i}].image", container.image or "", "main")
+        yield Placed(f"{path}.containers[{i}].image", container.image or "", "main", container.name)
     for i, container in enumerate(spec.init_containers or ()):
-        yield Placed(f"{path}.initContainers[{i}].image", container.image or "", "init")
+        yield Placed(f"{path}.initContainers[{i}].image", container.image or "", "init", container.name)
     for i, container in enumerate(spec.ephemeral_containers or ()):
-        yield Placed(f"{path}.ephemeralContainers[{i}].image", container.image or "", "ephemeral")
+        yield Placed(f"{path}.ephemeralContainers[{i}].image", container.image or "", "ephemeral", container.name)
     for i, volume in enumerate(spec.volumes or ()):
         if volume.image is not None:
-            yield Placed(f"{path}.volumes[{i}].image.reference", volume.image.reference or "", "volume")
+            yield Placed(f"{path}.volumes[{i}].image.reference", volume.image.reference or "", "volume", volume.name)
 
 
 _CARRIERS: Final = ("containers", "initContainers", "ephemeralContainers")

@@ -121,7 +121,8 @@ def _split(name: str, text: str) -> tuple[str, str]:
     if slash and head == "*":
         raise Invalid(f"{quote(text, 60)}: `*` is one label of a host; any host is `**/…`")
     if slash and "*" in head and ("**" in head or names_host(head)):
-        return head.lower(), rest
+        # Names have no default port, so that a glob with one would match none of them.
+        return head.lower().removesuffix(":443"), rest
     if slash and "*" not in head and names_host(head):
         try:
             return normalise_host(head), rest
@@ -137,7 +138,10 @@ def _host_matches(pattern: str, host: str) -> bool:
         return True
     wanted, _, wanted_port = pattern.partition(":")
     name, _, port = host.partition(":")
-    if host.startswith("[") or not _matches(wanted_port, port) or bool(wanted_port) != bool(port):
+    # `:*` is any port, the default one among them, which names do not write.
+    if host.startswith("[") or (
+        wanted_port != "*" and not (bool(wanted_port) == bool(port) and _matches(wanted_port, port))
+    ):
         return False
     return _runs_match(wanted.split("."), name.split("."), ".", least=1)
 

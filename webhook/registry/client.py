@@ -67,8 +67,9 @@ class _Referrers(Struct):
     manifests: list[_Listed] = field(default_factory=list)
 
 
-class _Child(Struct):
+class _Child(Struct, rename="camel"):
     digest: str
+    media_type: str = ""
 
 
 class _Body(Struct, rename="camel"):
@@ -135,7 +136,6 @@ class RegistryClient:
             limits.PROOF_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda body: len(body) + 256, clock=clock
         )
         self._operators: dict[HostSettings, DockerConfigKeychain] = {}
-        self._budget = _ByteBudget(limits.MAX_EVIDENCE)
 
     def under(self, keychain: Keychain) -> "RegistryPort":
         """The port, with the logins of `keychain` and, after them, the operator's."""
@@ -180,7 +180,7 @@ class RegistryClient:
             found = await self.manifest(image.repository, reference, access, fresh=True)
             if found is None:
                 raise Rejected("there is no such image in the registry")
-            return Resolved(found.digest, _children(found))
+            return _resolved(found)
 
         return await self._remembered(image).get((image.repository, reference, access), ask)
 
@@ -196,7 +196,8 @@ class RegistryClient:
                 return kept
 
         async def ask() -> _Found:
-            return _Found(await self._fetch_manifest(repository, reference, wanted, access))
+            limit = limits.MAX_MANIFEST if fresh else limits.MAX_SIGNATURE_MANIFEST
+            return _Found(await self._fetch_manifest(repository, reference, wanted, access, limit))
 
         found = await (ask() if fresh else self._tagged.get(key, ask))
         if found.manifest is not None:
@@ -204,9 +205,9 @@ class RegistryClient:
         return found.manifest
 
     async def _fetch_manifest(
-        self, repository: Repository, reference: str, wanted: Digest | None, access: Access
+        self, repository: Repository, reference: str, wanted: Digest | None, access: Access, limit: int
     ) -> Manifest | None:
-        answer = await self._ask(repository, f"manifests/{reference}", limits.MAX_MANIFEST, access, _ACCEPT)
+        answer = await self._ask(repository, f"manifests/{reference}", limit, access, _ACCEPT)
         if answer.status == 404:
             return None
         name = f"{repository}{'@' if wanted else ':'}{reference}"
@@ -229,8 +230,7 @@ class RegistryClient:
         key = (repository, blob.digest, access)
         kept = self._blobs.peek(key)
         if kept is None:
-            async with self._budget.holding(min(max(blob.size, 0), limit)):
-                answer = await self._ask(repository, f"blobs/{blob.digest}", min(blob.size, limit), access, {})
+            answer = await self._ask(repository, f"blobs/{blob.digest}", min(blob.size, limit), access, {})
             if answer.status == 404:
                 return None
             kept = answer.body
@@ -243,8 +243,9 @@ class RegistryClient:
 
     async def referrers(self, subject: Subject, access: Access) -> Sequence[Descriptor] | None:
         """See `trust.Registry.referrers`."""
-        host = self._location(subject.repository).registry
-        if self._without_api.peek(host):
+        # By repository and login: one that does not exist says nothing about its registry.
+        place = (subject.repository, access)
+        if self._without_api.peek(place):
             return None
 
         async def ask() -> _FoundReferrers:
@@ -252,7 +253,7 @@ class RegistryClient:
 
         found = await self._lists.get((subject.repository, subject.digest, access), ask)
         if found.descriptors is None:
-            self._without_api.put(host, value=True)
+            self._without_api.put(place, value=True)
         return found.descriptors
 
     async def _fetch_referrers(self, subject: Subject, access: Access) -> tuple[Descriptor, ...] | None:
@@ -454,49 +455,18 @@ async def _ending(answer: Awaitable[T]) -> T | Rejected | Unavailable:
         return Unavailable("no answer in time")
 
 
-class _ByteBudget:
-    """Bytes that may be in the air at once; who would exceed them waits."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held = 0
-        self._changed = asyncio.Condition()
-
-    def holding(self, size: int) -> "_Holding":
-        """A context in which `size` bytes are held."""
-        return _Holding(self, min(size, self._most))
-
-    async def take(self, size: int) -> None:
-        """Waits until `size` bytes are free, and takes them."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._held + size <= self._most)
-            self._held += size
-
-    async def give(self, size: int) -> None:
-        """Gives them back."""
-        async with self._changed:
-            self._held -= size
-            self._changed.notify_all()
-
-
-@dataclass(frozen=True, slots=True)
-class _Holding:
-    budget: _ByteBudget
-    size: int
-
-    async def __aenter__(self) -> None:
-        await self.budget.take(self.size)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.budget.give(self.size)
-
-
 # ── what bytes are ───────────────────────────────────────────────────────────────────────────────────────────────────
+_KEYS: Final = ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations")
+_DESCRIPTOR_KEYS: Final = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
+
+
 def _refuse_ambiguous(body: bytes, media_type: str, name: str) -> None:
     """Raises `Rejected` or `Invalid` if the bytes could be read as two different things (attack R-07)."""
     if media_type not in _MANIFESTS | _INDEXES:
         raise Rejected(f"{name}: of type {quote(media_type or 'none', 80)}, which is neither manifest nor index")
-    document = convert(read_json(body, name), _Body, name)
+    written = read_json(body, name)
+    _refuse_lookalikes(written, name)
+    document = convert(written, _Body, name)
     if document.schema_version != 2:
         raise Rejected(f"{name}: schema version {document.schema_version} is not supported")
     if document.media_type is not None and document.media_type != media_type:
@@ -506,14 +476,32 @@ def _refuse_ambiguous(body: bytes, media_type: str, name: str) -> None:
         raise Rejected(f"{name}: could be read as manifest and as index, or as neither")
 
 
-def _children(manifest: Manifest) -> tuple[Digest, ...]:
-    """The digests of an index's children; none of a manifest. Raises `Rejected` or `Invalid`."""
+def _refuse_lookalikes(document: object, name: str) -> None:
+    """Raises `Rejected` for a key that differs from one of ours in its letter case only.
+
+    Readers written in Go take `Manifests` for `manifests`, and of both the last: they would run what we did not look at.
+    """
+    known = {key.casefold(): key for key in (*_KEYS, *_DESCRIPTOR_KEYS)}
+    found = document if isinstance(document, dict) else {}
+    nested = [found.get("config"), found.get("subject")]
+    for list_of in ("manifests", "layers"):
+        listed = found.get(list_of)
+        nested += listed if isinstance(listed, list) else []
+    for node in (found, *nested):
+        for key in node if isinstance(node, dict) else ():
+            if known.get(key.casefold(), key) != key:
+                raise Rejected(f"{name}: {quote(key, 80)} and {known[key.casefold()]} are one key to other readers")
+
+
+def _resolved(manifest: Manifest) -> Resolved:
+    """What a reference means, given its manifest or index. Raises `Rejected` or `Invalid`."""
     if manifest.media_type not in _INDEXES:
-        return ()
+        return Resolved(manifest.digest)
     children = convert(read_json(manifest.body, "index"), _Body, "index").manifests or []
     if len(children) > limits.MAX_CHILDREN:
         raise Rejected(f"an index of {len(children)} images, more than {limits.MAX_CHILDREN}")
-    return tuple(parse_digest(child.digest) for child in children)
+    digests = tuple(parse_digest(child.digest) for child in children)
+    return Resolved(manifest.digest, digests, is_nested=any(child.media_type in _INDEXES for child in children))
 
 
 def _descriptors(body: bytes) -> list[Descriptor]:

@@ -27,6 +27,7 @@ from multidict import CIMultiDictProxy
 from webhook import limits
 from webhook.image import DOCKER_HUB
 from webhook.registry.settings import HostSettings, Settings
+from webhook.registry.share import Held, Share
 from webhook.trust import Rejected, Unavailable
 
 _DOCKER_HUB_API: Final = "registry-1.docker.io"
@@ -66,10 +67,17 @@ def is_refused(address: str, *, private: bool) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip.sixtofour or _nat64(ip) or ip
     never = ip.is_link_local or ip.is_multicast or ip.is_unspecified
-    return never or not (private or ip.is_global)
+    return never or not (private or (ip.is_global and not any(ip in network for network in _SPECIAL)))
 
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# Internal by their definition, and global to some versions of the library: RFC 8215, 3879, 4291 §2.5.5.1, 7526.
+_SPECIAL: Final = (
+    ipaddress.IPv6Network("64:ff9b:1::/48"),
+    ipaddress.IPv6Network("fec0::/10"),
+    ipaddress.IPv6Network("::/96"),
+    ipaddress.IPv4Network("192.88.99.0/24"),
+)
 
 
 def _nat64(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
@@ -117,7 +125,8 @@ class Transport:
         self._contexts: dict[Path | None, tuple[float, ssl.SSLContext]] = {}
         # Hosts are named by Pods, so what is kept of them is bounded.
         self._rests_until: cachetools.LRUCache[str, float] = cachetools.LRUCache(limits.MAX_TOKENS)
-        self._under_way = 0
+        self._requests = Share("requests", limits.MAX_FETCHES, limits.MAX_WAITING_PER_REGISTRY)
+        self._bytes = Share("bytes", limits.MAX_READING, limits.MAX_READING_PER_REGISTRY)
         # An operator's proxy is asked to connect for us; its own address is theirs to choose.
         self._proxies = {
             yarl.URL(url).host
@@ -148,13 +157,9 @@ class Transport:
         if self._rests_until.get(host, 0.0) > self._clock():
             left = self._rests_until[host] - self._clock()
             raise Unavailable(f"{host}: has asked to be left alone for {left:.0f} s more", retry_after=left)
-        if self._under_way >= limits.MAX_FETCHES:
-            raise Unavailable(f"{host}: {self._under_way} requests to registries are under way already")
-        self._under_way += 1
-        try:
+        with self._requests.holding(host) as held:
+            held.add(1)
             return await self._tried(registry, url, limit, headers or {}, form)
-        finally:
-            self._under_way -= 1
 
     async def _tried(
         self,
@@ -247,9 +252,10 @@ class Transport:
                 ssl=self._context(self._ca(registry, url)),
             ) as response:
                 status = response.status
-                body = await _read(response, limit if status == 200 else limits.MAX_ERROR_BODY, host)
+                with self._bytes.holding(registry.host) as held:
+                    body = await _read(response, limit if status == 200 else limits.MAX_ERROR_BODY, host, held)
                 return Answer(status, response.headers, body)
-        except Rejected:
+        except (Rejected, Unavailable):
             raise
         except TimeoutError as e:
             raise Unavailable(f"{host}: no answer within {self._timeouts.request:.0f} s") from e
@@ -270,12 +276,17 @@ class Transport:
             ipaddress.ip_address(host)
         except ValueError:
             return
+        if is_refused(host, private=True):
+            raise Unavailable(f"{host}: is an address that is never asked")
         if not self._allows(host, url.port or 0, host):
             raise Unavailable(f"{host}: is an internal address; an operator can allow it in registries.yaml")
 
     def _allows(self, host: str, port: int, address: str) -> bool:
         if host in self._proxies or not is_refused(address, private=self._private):
             return True
+        if is_refused(address, private=True):
+            # Link-local and the like: whoever may name hosts may not name these (cloud metadata).
+            return False
         settings = self._settings.current
         name = f"[{host}]" if ":" in host else host
         return settings.of(f"{name}:{port}").configured or (port in {80, 443} and settings.of(name).configured)
@@ -343,7 +354,7 @@ def _cause(error: Exception, host: str) -> Exception:
             return Unavailable(f"{host}: {type(error).__name__}")
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, host: str) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int, host: str, held: Held) -> bytes:
     """The whole body, counted as it comes; of an error no more than `limit` bytes."""
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Rejected(f"{host}: an encoded body, which was not asked for")
@@ -351,6 +362,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int, host: str) -> byte
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
+        held.add(len(chunk))
         if len(body) > limit:
             # Nothing more of this connection is wanted.
             response.close()
