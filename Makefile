@@ -1,7 +1,7 @@
 # Every target makes its own .venv from locked, hashed requirements; Python 3.11 or newer and make are all that is needed.
 PYTHON ?= python3
 BIN := .venv/bin
-# -n auto uses every core; `make test ARGS="-n 0 -k gpg"` runs what you name.
+# -n auto uses every core; `make test ARGS="-n 0 -k cosign"` runs what you name.
 ARGS ?=
 
 .DEFAULT_GOAL := help

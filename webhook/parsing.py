@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from types import NoneType, UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -123,8 +123,18 @@ def convert(data: object, kind: type[T], path: str) -> T:
 
 def _message(error: msgspec.ValidationError, path: str) -> str:
     text, _, where = str(error).partition(" - at `$")
-    text = text.replace("`", "")
+    # That a field may be left out is not news to whoever wrote something there.
+    text = text.replace("`", "").replace(" | null", "")
     return f"{path}{where.removesuffix('`')}: {text[:1].lower()}{text[1:]}"
+
+
+def is_a(data: object, kind: Any) -> bool:
+    """Whether `data` is a `kind`."""
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def convert_all(data: object, kind: type[T], path: str) -> T:
@@ -155,6 +165,11 @@ def _complain(data: object, kind: Any, path: str, complaints: list[str]) -> None
         elif isinstance(data, list) and get_origin(inner) in {list, tuple}:
             for i, item in enumerate(data):
                 _complain(item, get_args(inner)[0], f"{path}[{i}]", complaints)
+        elif isinstance(data, dict) and get_origin(inner) is dict:
+            for key, value in data.items():
+                _complain(value, get_args(inner)[1], f"{path}[{quote(key, 80)}]", complaints)
+        elif get_origin(inner) is Literal:
+            complaints.append(f"{path}: {quote(data, 80)} is none of {', '.join(get_args(inner))}")
         if len(complaints) == found:
             complaints.append(_message(e, path))
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -191,8 +192,10 @@ async def test_a_wrong_policy_file_is_misuse_with_every_complaint(
     [
         ("2026-11-24T00:00:00Z", 0, ""),
         ("2026-11-24T00:00:00+01:00", 0, ""),
-        ("yesterday", 2, "not a time; write it like"),
-        ("2026-11-24T00:00:00", 2, "without an offset"),
+        ("yesterday", 2, "not a time with its offset; write it like"),
+        ("2026-11-24", 2, "not a time with its offset"),
+        ("2026-13-24T00:00:00Z", 2, "month must be in"),
+        ("2026-11-24T00:00:00", 2, "not a time with its offset"),
     ],
 )
 async def test_another_time_is_a_time(policy: str, time: str, code: int, why: str) -> None:
@@ -248,7 +251,10 @@ async def test_check_judges_recorded_reviews(registry: HTTPRegistry, policy: str
     assert result.exit_code == 1
     assert result.output.startswith("AdmissionReview CREATE Pod shop/web\nDENIED ")
     gone = await run("check", "-f", "-", "-p", policy, stdin=json.dumps(review(operation="DELETE", object=None)))
-    assert (gone.exit_code, gone.output) == (0, "AdmissionReview DELETE Pod shop/web: runs no image\n")
+    assert (gone.exit_code, gone.output) == (
+        0,
+        "AdmissionReview DELETE Pod shop/web: a deletion, which is not judged\n",
+    )
 
 
 async def test_check_refuses_what_cannot_be_judged(policy: str) -> None:
@@ -402,3 +408,54 @@ async def test_serve_misused(policy: str, tmp_path: Path) -> None:
     assert str(broken) in pair.output
     gone = await run("serve", "-p", str(tmp_path / "gone.yaml"))
     assert gone.exit_code == 2
+
+
+async def test_what_an_image_is_called_cannot_draw_on_the_terminal(policy: str, tmp_path: Path) -> None:
+    file = tmp_path / "pod.json"
+    evil = "evil\u001b[2K\rALLOWED   good:v1"
+    file.write_text(
+        json.dumps({"kind": "Pod", "apiVersion": "v1", "spec": {"containers": [{"name": "a", "image": evil}]}})
+    )
+    result = await run("check", "-f", str(file), "-p", policy)
+    assert result.exit_code == 1
+    assert "\x1b[2K" not in result.output
+    assert "\r" not in result.output
+
+
+async def test_images_are_told_in_the_order_they_were_asked_about(policy: str) -> None:
+    result = await run("verify", "b.example/x", "Not A Name", "nginx", "nginx", "-p", policy, "-o", "json")
+    told = json.loads(result.output)
+    assert [one["image"] for one in told] == ["b.example/x:latest", "Not A Name", "docker.io/library/nginx:latest"]
+    assert told[2]["reasons"] == [
+        "docker.io/library/nginx:latest: no trust policy covers this image; it was not verified"
+    ]
+
+
+async def test_w05_labels_of_a_namespace_that_nobody_told_are_not_known(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    selects = (
+        f"{{apiVersion: {API}, kind: ClusterTrustPolicy, metadata: {{name: a}}, spec: {{images: ['**'], "
+        "namespaces: {selector: {matchLabels: {stage: production}}}, "
+        "signers: [{name: nobody, static: {allow: false, reason: because}}]}}"
+    )
+    namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {stage: %s}}}"
+    for text, code, says in (
+        (selects, 2, "the labels of the namespace are not known"),
+        (f"{selects}\n---\n{namespace % 'test'}", 0, "no trust policy covers this image"),
+    ):
+        file.write_text(text)
+        result = await run("verify", "127.0.0.1:9/x", "-n", "shop", "-p", str(file), "--plain-http")
+        assert (result.exit_code, says in result.output) == (code, True)
+
+
+async def test_a_port_that_is_taken_is_misuse(policy: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["serve", "-p", policy, "--address", "127.0.0.1", "--port", str(port), "--metrics-port", "0"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from webhook.cli import main; main()", *words, stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert f"cannot listen on 127.0.0.1 port {port}: " in said.decode()
+    assert "Traceback" not in said.decode()

@@ -333,7 +333,7 @@ async def test_w05_a_policy_that_may_apply_leaves_it_undecided(world: World) -> 
     perhaps = cosign("perhaps", namespaces={"selector": {"matchLabels": {"tier": "gold"}}})
     outcome = await world.outcome([perhaps], f"{HOST}/app:v1", labels={})
     assert isinstance(outcome, Undecided)
-    assert "the namespace's labels are not known yet" in outcome.causes[0]
+    assert "the labels of the namespace are not known" in outcome.causes[0]
 
 
 # ── demands ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -564,7 +564,7 @@ async def test_a_second_question_reads_nothing(world: World) -> None:
     assert world.registry.asked["resolve"] == world.registry.asked["referrers"] == 1
     assert len(world.counter.weighed) == 1
     assert isinstance(world.counter.weighed[0], Satisfied)
-    assert (world.counter.hits, world.counter.misses) == (1, 0)
+    assert (world.counter.hits, world.counter.misses) == (1, 1)
     # Another policy with the same demand asks the same question.
     assert isinstance(await world.outcome([cosign("other")], f"{HOST}/app:v1"), Allowed)
     assert len(world.counter.weighed) == 1
@@ -676,3 +676,44 @@ async def test_r03_beside_a_digest_the_tag_decides_nothing(world: World) -> None
     world.registry.push_image("app", "v1", b"app")
     assert isinstance(await world.outcome([cosign()], f"registry.test/app:v1@{unsigned}"), Denied)
     assert isinstance(await world.outcome([cosign()], f"registry.test/app:gone@{signed}"), Allowed)
+
+
+# ── what would make it acceptable ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("names", "require", "fix"),
+    [
+        (("a", "b"), None, '"a" (key A) or "b" (key B)'),
+        (("a", "b"), "a and b", '"a" (key A) and "b" (key B)'),
+        (("c", "b"), "c and b", '"b" (key B)'),
+        (("a", "b"), "2 of (a, b)", 'so that `2 of (a, b)` holds; missing: "a" (key A), "b" (key B)'),
+        (("a", "b", "c"), "a and b or c and b", "so that `((a and b) or (c and b))` holds; missing:"),
+    ],
+)
+async def test_the_fix_says_what_is_missing(
+    world: World, names: tuple[str, ...], require: str | None, fix: str
+) -> None:
+    world.signed("app", key("c"))
+    outcome = await world.outcome(
+        [cosign("shop/web", *names, **({"require": require} if require else {}))], f"{HOST}/app:v1"
+    )
+    assert isinstance(outcome, Denied)
+    for name in ("a", "b"):
+        fix = fix.replace(f"(key {name.upper()})", f"(key {key(name).fingerprint[:23]}…)")
+    assert fix in str(outcome.fix)
+
+
+async def test_nobody_is_told_to_sign_with_nobody(world: World) -> None:
+    world.signed("app")
+    refuses = policy("shop/web", {"signers": [{"name": "nobody", "static": {"allow": False, "reason": "because"}}]})
+    outcome = await world.outcome([refuses], f"{HOST}/app:v1")
+    assert isinstance(outcome, Denied)
+    assert outcome.fix is None
+    assert outcome.reasons == ('no signature by "nobody" (because)',)
+
+
+async def test_of_signers_nobody_asked_about_it_is_told_why(world: World) -> None:
+    world.signed("app", key("a"))
+    (ruling,) = await world.rulings([cosign("shop/web", "a", "b", require="a or b")], f"{HOST}/gone:v1")
+    assert {str(named.finding) for named in ruling.findings} == {str(Unknown(("there is no such image",)))}
+    refused = await world.rulings([cosign(tags="refuse")], f"{HOST}/app:v1", seconds=-1)
+    assert [named.finding for named in refused[0].findings] == [Unknown(("not needed for the decision",))]

@@ -735,6 +735,26 @@ async def test_s05_a_name_of_an_internal_address_is_refused_unless_the_operator_
             await people.close()
 
 
+async def test_s02_https_never_becomes_http(tmp_path: Path) -> None:
+    files = write_self_signed(tmp_path, ["localhost"], dt.datetime.now(dt.UTC))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    async with world() as plain, serving(HTTPRegistry(FakeRegistry()), context) as http:
+        digest = http.registry.push_blob(b"blob")
+        http.script[f"/blobs/{digest}"] = redirect(f"http://{plain.http.host}/data")
+        plain.script("/data", answers(b"blob", {}))
+        settings = (
+            f"registries: [{{host: '{http.host}', ca: '{files[0]}'}}, {{host: '{plain.http.host}', plainHTTP: true}}]"
+        )
+        client = RegistryClient(parse_settings(settings.encode(), "x"), timeouts=QUICK)
+        with pytest.raises(Unavailable, match="redirects from https to http, which is refused"):
+            await client.under(AnonymousKeychain()).blob(
+                parse_repository(f"{http.host}/{PATH}"), Descriptor(digest, "x", 4), 100
+            )
+        assert not plain.http.count("/data")
+        await client.close()
+
+
 async def test_s05_link_local_addresses_are_refused_even_where_the_operator_names_the_host() -> None:
     client = RegistryClient(RegistrySettings.plain_http(["169.254.169.254"]), timeouts=QUICK)
     with pytest.raises(Unavailable, match="is an address that is never asked"):

@@ -177,7 +177,7 @@ async def test_a_helper_is_named_and_not_a_path(name: str, why: str) -> None:
 # ── keychains ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+async def test_the_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, now = tmp_path / "config.json", [0.0]
     keychain = DockerConfigKeychain(file, clock=lambda: now[0])
     repository = parse_repository("ghcr.io/a/b")
@@ -192,10 +192,16 @@ async def test_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file.write_text("{")
     now[0] += 1
     assert keychain.known(repository) == ()
-    assert keychain.faults == ("config.json: not JSON in UTF-8",)
+    assert caplog.messages == ["config.json: no login in it is used: config.json: not JSON in UTF-8"]
+    file.write_text(json.dumps({"auths": {"ghcr.io": auth("three"), "b.io": {"auth": "s3cret!"}}}))
+    now[0] += 1
+    assert keychain.known(repository) == (Credential("u", "three"),)
+    assert caplog.messages[-1] == "auths.b.io.auth: not base64 of user:password: passed over"
+    assert "s3cret" not in caplog.text
     file.unlink()
     now[0] += 1
-    assert not keychain.faults
+    assert keychain.known(repository) == ()
+    assert len(caplog.messages) == 2
 
 
 async def test_a_helper_is_asked_once_and_only_where_the_file_has_no_login(tmp_path: Path, helper: Path) -> None:

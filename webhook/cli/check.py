@@ -32,12 +32,20 @@ HELP: Final = """Judge manifests or recorded AdmissionReviews by policies in fil
 """
 
 
+_PASSED: Final = {
+    "deletion": "a deletion, which is not judged",
+    "no image": "runs no image",
+    "unchanged": "unchanged: every container stood in the old object with the same image",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One object of a file: what it is called, and what it asks; None if it runs no image."""
+    """One object of a file: what it is called, and what it asks; None if nothing, for the reason in `passed`."""
 
     title: str
     question: Question | Malformed | None
+    passed: str = "runs no image"
 
 
 def command(
@@ -75,7 +83,7 @@ def command(
         print_judgements(everything, output)
     else:
         for one, group in zip(asked, judgements, strict=True):
-            typer.echo(f"{one.title}{'' if group else ': runs no image'}")
+            typer.echo(one.title if group else f"{one.title}: {one.passed}")
             print_judgements(group, output)
     verdicts: list[Verdict] = [verdict_of(images) for group in judgements for images in by_image(group).values()]
     raise typer.Exit(exit_code(verdicts))
@@ -121,10 +129,15 @@ def _asked(document: object, where: str, namespace: str) -> Asked:
     kind, version = document["kind"], str(document.get("apiVersion", ""))
     data = msgspec.json.encode(document)
     if kind == "AdmissionReview":
-        review = parse_review(data)
+        try:
+            review = parse_review(data)
+        except Invalid as e:
+            raise Invalid(*(f"{where}: {complaint}" for complaint in e.complaints)) from e
         asked = review.request
         title = f"AdmissionReview {quote(asked.operation)} {quote(asked.kind.kind)} {quote(asked.namespace)}/{quote(asked.name)}"
-        return Asked(title, None if isinstance(review.asked, Unjudged) else review.asked)
+        if isinstance(review.asked, Unjudged):
+            return Asked(title, None, _PASSED[review.asked.reason])
+        return Asked(title, review.asked)
     metadata = document.get("metadata")
     names = metadata if isinstance(metadata, dict) else {}
     namespace = str(names.get("namespace") or namespace)

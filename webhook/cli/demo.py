@@ -346,22 +346,23 @@ async def _demo() -> int:
 _NEXT: Final = """
 Next, with an image and a key of your own:
 
-  cosign generate-key-pair
-  cosign sign --key cosign.key REGISTRY/IMAGE@sha256:…
-  cat > policy.yaml <<EOF
-  apiVersion: trusted-images.dev/v1alpha1
-  kind: TrustPolicy
-  metadata: {name: first, namespace: default}
-  spec:
-    images: ["REGISTRY/IMAGE"]
-    signers:
-    - name: me
-      cosign:
-        key: |
-  $(sed 's/^/        /' cosign.pub)
-  EOF
-  kubectl-trust verify REGISTRY/IMAGE --policy policy.yaml
-  kubectl-trust serve --policy policy.yaml --address 127.0.0.1
+export PATH="$PWD/.venv/bin:$PATH"
+cosign generate-key-pair
+cosign sign --key cosign.key REGISTRY/IMAGE@sha256:…
+cat > policy.yaml <<EOF
+apiVersion: trusted-images.dev/v1alpha1
+kind: TrustPolicy
+metadata: {name: first, namespace: default}
+spec:
+  images: ["REGISTRY/IMAGE"]
+  signers:
+  - name: me
+    cosign:
+      key: |
+$(sed 's/^/        /' cosign.pub)
+EOF
+kubectl-trust verify REGISTRY/IMAGE --policy policy.yaml
+kubectl-trust serve --policy policy.yaml --address 127.0.0.1
 """
 
 

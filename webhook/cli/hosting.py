@@ -69,6 +69,10 @@ def compose(
     return Decider(Judge(registries, pool=pool, now=clock, observer=metrics), store, keychain_of, find_namespace)
 
 
+class CannotListen(Exception):
+    """An address or port that is not ours to listen on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Where the servers listen."""
@@ -153,7 +157,10 @@ async def _site(app: web.Application, address: str, port: int, tls: ssl.SSLConte
     try:
         if runner.server is None:
             raise RuntimeError("the runner was set up and has no server")
-        listener = socket.create_server((address, port), family=_family(address), backlog=1024)
+        try:
+            listener = socket.create_server((address, port), family=_family(address), backlog=1024)
+        except OSError as e:
+            raise CannotListen(f"cannot listen on {address} port {port}: {e.strerror or e}") from e
         handshake = None if tls is None else _TLS_HANDSHAKE_SECONDS
         loop = asyncio.get_running_loop()
         site = await loop.create_server(

@@ -7,10 +7,12 @@ from typing import Final
 
 import typer
 
+from webhook import limits
 from webhook.judge import explain
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
+from webhook.parsing import quote
 from webhook.verdict import Allowed, Deferred, Ruling, Uncovered
 
 _COLOURS: Final = {"allowed": typer.colors.GREEN, "denied": typer.colors.RED, "undecided": typer.colors.YELLOW}
@@ -35,6 +37,9 @@ def by_image(judgements: Iterable[Judgement]) -> dict[str, list[Judgement]]:
 
 def print_judgements(judgements: Sequence[Judgement], output: Output) -> None:
     """All judgements, an image at a time."""
+    for deferred in (judgement for judgement in judgements if isinstance(judgement, Deferred)):
+        if output is Output.text:
+            typer.echo(f"{'LATER':<10}{explain.deferred(deferred)}")
     groups = by_image(judgements)
     verdicts = {image: verdict_of(group) for image, group in groups.items()}
     if output is Output.json:
@@ -45,7 +50,8 @@ def print_judgements(judgements: Sequence[Judgement], output: Output) -> None:
         digest = next(filter(None, map(explain.digest_of, group)), None)
         meant = f" ({digest})" if digest and digest not in image else ""
         typer.echo(
-            f"{typer.style(f'{verdict.upper():<10}', _COLOURS[verdict], bold=True)}{image or '(no image)'}{meant}"
+            f"{typer.style(f'{verdict.upper():<10}', _COLOURS[verdict], bold=True)}"
+            f"{quote(image, limits.MAX_REFERENCE) or '(no image)'}{meant}"
         )
         for judgement in group:
             typer.echo(f"{'':<10}{_line(judgement)}")
@@ -61,7 +67,7 @@ def _line(judgement: Judgement) -> str:
         case Uncovered():
             return explain.uncovered(judgement)
         case Deferred():
-            return ""
+            return explain.deferred(judgement)
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:

@@ -61,7 +61,7 @@ def command(
     if (tls_cert is None) != (tls_key is None):
         local.misused("--tls-cert and --tls-key belong together")
     metrics = Metrics()
-    store = PolicyStore(every_namespace=True)
+    store = PolicyStore()
     files = PolicyFilesInForce(store, policy, operator_namespace, metrics)
     try:
         files.load()
@@ -69,19 +69,21 @@ def command(
         local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
     settings = local.registry_settings(registries, plain_http=False)
     with _certificate(tls_cert, tls_key, address) as certificate:
-        running.run(
-            _serve(
-                store=store,
-                files=files,
-                client=lambda: RegistryClient(settings, observe=metrics.fetched),
-                certificate=certificate,
-                metrics=metrics,
-                home=operator_namespace,
-                address=address,
-                ports=Ports(port, metrics_port),
-                drain_seconds=drain_seconds,
-            )
+        serving = _serve(
+            store=store,
+            files=files,
+            client=lambda: RegistryClient(settings, observe=metrics.fetched),
+            certificate=certificate,
+            metrics=metrics,
+            home=operator_namespace,
+            address=address,
+            ports=Ports(port, metrics_port),
+            drain_seconds=drain_seconds,
         )
+        try:
+            running.run(serving)
+        except hosting.CannotListen as e:
+            local.misused(str(e))
 
 
 class PolicyFilesInForce:

@@ -46,6 +46,9 @@ def command(
 async def _judge(options: local.Options, images: list[str], namespace: str, seconds: float) -> list[Judgement]:
     who = Workload(namespace, "default", {})
     async with local.judging(options) as decider:
-        question = Question(who, (), tuple(Placed("", image, "main") for image in images))
         deadline = asyncio.get_running_loop().time() + seconds
-        return list(await decider.judgements(question, deadline))
+        distinct = list(dict.fromkeys(images))
+        questions = [Question(who, (), (Placed("", image, "main"),)) for image in distinct]
+        # One question each, so that the answers come in the order of the images; what they share is fetched once.
+        answers = await asyncio.gather(*(decider.judgements(question, deadline) for question in questions))
+        return [judgement for judgements in answers for judgement in judgements]

@@ -153,9 +153,11 @@ class Cosign:
         return tuple(key.fingerprint for key in self.anchors)
 
     def wanted(self) -> str:
-        """The keys, shortened."""
+        """The keys, shortened, and the annotations that have to be signed with them."""
         shown = " or ".join(short(key.fingerprint) for key in self.anchors[:3])
-        return f"key {shown}" + (f" or {len(self.anchors) - 3} more" if len(self.anchors) > 3 else "")
+        more = f" or {len(self.anchors) - 3} more" if len(self.anchors) > 3 else ""
+        pairs = "".join(f" -a {quote(name, 60)}={quote(value, 60)}" for name, value in sorted(self.annotations))
+        return f"key {shown}{more}" + (f", annotations{pairs}" if pairs else "")
 
     # ── collect ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def collect(self, claim: Claim, registry: Registry) -> AsyncGenerator[Evidence, None]:

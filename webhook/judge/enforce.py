@@ -32,7 +32,7 @@ def settle(question: Question, judgements: Sequence[Judgement]) -> Answer:
             case Uncovered():
                 warnings.append(explain.uncovered(judgement))
             case Deferred():
-                warnings.append(f"{explain.about(judgement)}: no image yet; the Pods made from it will be judged")
+                warnings.append(explain.deferred(judgement))
             case Ruling():
                 match _verdict(judgement):
                     case "denied":

@@ -194,6 +194,7 @@ class Judge:
         case.seconds, seconds = 0.0, math.inf
         access = self._registries.known(keychain, case.image.repository)
         if access is None:
+            self._observer.recalled(hit=False)
             return
         case.access = case.opened[case.image.repository] = access
         resolved = self._registries.recall_resolved(case.image, access)
@@ -203,6 +204,7 @@ class Judge:
             case.resolved, seconds = resolved.answer, resolved.seconds
         subject = case.subject
         if subject is None:
+            self._observer.recalled(hit=False)
             return
         claim = Claim(subject)
         for signer in case.signers():
@@ -372,7 +374,7 @@ def _judgements(case: _Case, *, final: bool = False) -> list[Judgement] | None:
     """
     judgements: list[Judgement] = []
     for policy in case.uncertain:
-        cause = "the namespace's labels are not known yet, so whether the policy applies is not either"
+        cause = "the labels of the namespace are not known, so whether the policy applies is not either"
         judgements.append(_ruling(case, policy, Undecided((cause,), case.subject)))
     for policy in case.covering:
         outcome = _outcome(case, policy)
@@ -400,8 +402,18 @@ def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
         outcome=outcome,
         mode=policy.mode,
         message=policy.message,
-        findings=tuple(NamedFinding(named.name, _finding(case, named)) for named in policy.signers),
+        findings=tuple(NamedFinding(named.name, _shown(case, named, outcome)) for named in policy.signers),
     )
+
+
+def _shown(case: _Case, named: NamedSigner, outcome: Outcome) -> Finding:
+    """What is told of one signer; of one that was not asked about, why not."""
+    finding = _finding(case, named)
+    if isinstance(named.signer, Unresolved) or named.signer in case.findings:
+        return finding
+    if isinstance(case.resolved, Rejected | Unavailable):
+        return Unknown((str(case.resolved),))
+    return finding if isinstance(outcome, Undecided) else Unknown(("not needed for the decision",))
 
 
 def _outcome(case: _Case, policy: Policy) -> Outcome | None:
@@ -444,7 +456,9 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
                 return None
             return Allowed(subject, finding.proofs, by_tag=case.image.digest is None)
         case Unsatisfied():
-            return None if subject is None else Denied(finding.reasons, subject=subject, fix=_fix(policy, subject))
+            return (
+                None if subject is None else Denied(finding.reasons, subject=subject, fix=_fix(case, policy, subject))
+            )
         case Unknown():
             return None if _is_missing_some(case, policy) else Undecided(finding.causes, subject)
         case _:
@@ -551,14 +565,25 @@ def _no_signature(name: str, reasons: Sequence[str]) -> str:
     return f'no signature by "{name}" ({shown})'
 
 
-def _fix(policy: Policy, subject: Subject) -> str:
-    """What would make the image acceptable, as far as one sentence can say it."""
-    wanted = [
-        f'"{named.name}" ({named.signer.wanted()})'
+def _fix(case: _Case, policy: Policy, subject: Subject) -> str | None:
+    """What would make the image acceptable, as far as one sentence can say it; None where nobody could."""
+    lacking = {
+        named.name: f'"{named.name}" ({named.signer.wanted()})'
         for named in policy.signers
         if not isinstance(named.signer, Unresolved)
-    ]
-    return f"sign {subject} with {' or '.join(wanted)}"
+        and named.signer.fingerprints()
+        and not isinstance(_finding(case, named), Satisfied)
+    }
+    if not lacking or policy.require is None:
+        return None
+    # Only a plain `a or b` and a plain `a and b` are words that say it all; else the expression is.
+    plain = isinstance(policy.require, require.Name) or (
+        not policy.require.distinct and all(isinstance(one, require.Name) for one in policy.require.operands)
+    )
+    needs_all = isinstance(policy.require, require.AtLeast) and policy.require.n == len(policy.require.operands)
+    if plain:
+        return f"sign {subject} with {(' and ' if needs_all else ' or ').join(lacking.values())}"
+    return f"sign {subject} so that `{policy.require}` holds; missing: {', '.join(lacking.values())}"
 
 
 # ── keeping and waiting ──────────────────────────────────────────────────────────────────────────────────────────────

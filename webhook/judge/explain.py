@@ -47,7 +47,8 @@ def sentence(ruling: Ruling) -> str:
 
 def about(judgement: Judgement) -> str:
     """The places, the image and the digest it means, as every line begins."""
-    places = ", ".join(judgement.places[:3]) + (" …" if len(judgement.places) > 3 else "")
+    named = [place for place in judgement.places if place]
+    places = ", ".join(named[:3]) + (" …" if len(named) > 3 else "")
     if isinstance(judgement, Deferred):
         return places
     digest = digest_of(judgement)
@@ -72,6 +73,11 @@ def identities(ruling: Ruling) -> str:
 def uncovered(judgement: Uncovered) -> str:
     """The warning for an image nobody spoke about."""
     return f"{about(judgement)}: no trust policy covers this image; it was not verified"
+
+
+def deferred(judgement: Deferred) -> str:
+    """The warning for a template whose image something fills in later."""
+    return f"{about(judgement)}: no image yet; the Pods made from it will be judged"
 
 
 def denial(lines: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from webhook.image import Digest, parse_digest
-from webhook.parsing import Invalid, convert, convert_all, quote
+from webhook.parsing import Invalid, convert, convert_all, is_a, quote
 from webhook.policy import require
 from webhook.policy.globs import EVERYTHING, ImageGlob, NameGlob, parse_image_glob, parse_name_glob
 from webhook.policy.keyref import parse_keyref
@@ -111,8 +111,8 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
 
     A key whose material is `Unresolved` leaves its signer so. Raises `Invalid` with every complaint, each with its path.
     """
-    read = convert_all(spec, PolicySpec, "spec")
     reader = _Reader()
+    read, wrong = _read_spec(spec, reader)
     for field, used in (("namespaces", read.namespaces is not None), ("fallback", read.fallback)):
         if used and key.namespace is not None:
             reader.complaints.append(f"spec.{field}: only a ClusterTrustPolicy has it")
@@ -123,11 +123,13 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         if (named := reader.signer(signer, f"spec.signers[{i}]", key, materials, formats, home)) is not None
     ]
     names = reader.names(read.signers)
-    if not read.signers and not deny and read.deny is None:
+    # Of a field that is wrong nobody knows what it says, so neither what is missing because of it.
+    missing_known = not wrong & {"signers", "deny"}
+    if missing_known and not read.signers and not deny and read.deny is None:
         reader.complaints.append("spec.signers: required, unless the policy only has `deny`")
-    elif not read.signers and not deny:
+    elif missing_known and not read.signers and not deny:
         reader.complaints.append("spec.deny: empty, and there are no signers: the policy says nothing")
-    if not read.signers and read.require is not None:
+    if not read.signers and read.require is not None and "signers" not in wrong:
         reader.complaints.append("spec.require: there are no signers that it could name")
     expression = None
     if names:
@@ -154,6 +156,26 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
     if reader.complaints:
         raise Invalid(*reader.complaints)
     return policy
+
+
+def _read_spec(spec: object, reader: "_Reader") -> tuple[PolicySpec, frozenset[str]]:
+    """The specification, and the fields that are wrong and left out of it: people mend all faults in one go.
+
+    Raises `Invalid` if nothing can be said about the fields.
+    """
+    try:
+        return convert_all(spec, PolicySpec, "spec"), frozenset()
+    except Invalid as e:
+        if not isinstance(spec, dict):
+            raise
+        reader.complaints += e.complaints
+    right: dict[str, object] = {}
+    for field in msgspec.structs.fields(PolicySpec):
+        name = field.encode_name
+        if name in spec and is_a(spec[name], field.type):
+            right[name] = spec[name]
+    wrong = frozenset(name for name in spec if name not in right) | ({"images"} - right.keys())
+    return convert({"images": [str(EVERYTHING)], **right}, PolicySpec, "spec"), wrong
 
 
 @functools.lru_cache(maxsize=1024)
@@ -340,7 +362,9 @@ class _Reader:
 def _fingerprint(text: str) -> str:
     match = _FINGERPRINT.fullmatch(text)
     if match is None:
-        raise Invalid(f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, as denials print them)")
+        raise Invalid(
+            f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, as `verify -o json` and the status of a policy print them)"
+        )
     return f"SHA256:{match['hex'].lower()}"
 
 

@@ -7,12 +7,13 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import logging
 import math
 import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,8 @@ from webhook.trust import Access, Credential, Keychain, Unavailable
 
 _DOCKER_HUB_KEYS: Final = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})
 _DOCKER_HUB_SERVER: Final = "https://index.docker.io/v1/"
+_log = logging.getLogger(__name__)
+
 _HELPER_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOOK_SECONDS: Final = 1.0
 _HELPER_SECONDS: Final = 10.0
@@ -188,11 +191,6 @@ class DockerConfigKeychain:
         registry = repository.registry
         return await self._helped.get((helper, registry), lambda: ask_helper(helper, registry))
 
-    @property
-    def faults(self) -> Sequence[str]:
-        """Entries that were passed over."""
-        return self._read().faults
-
     def _read(self) -> DockerConfig:
         """The file's contents, looked at once a second at the most."""
         if self._clock() - self._looked < _LOOK_SECONDS:
@@ -206,10 +204,13 @@ class DockerConfigKeychain:
                     data = file.read(limits.MAX_KEY_MATERIAL + 1)
                 self._state = state
                 self._config = parse_docker_config(data[: limits.MAX_KEY_MATERIAL], self._path.name)
+                for fault in self._config.faults:
+                    _log.warning("%s: passed over", fault)
         except FileNotFoundError:
             self._state, self._config = None, DockerConfig()
         except (OSError, Invalid) as e:
-            self._config = DockerConfig(faults=(str(e),))
+            self._config = DockerConfig()
+            _log.warning("%s: no login in it is used: %s", self._path.name, e)
         return self._config
 
 
