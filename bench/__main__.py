@@ -122,7 +122,7 @@ def memory(count: int) -> list[Figure]:
 
 
 def main() -> int:
-    """The exit code: 0 if every target was met."""
+    """The exit code: 0 if every ratio, count and size is within its target."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--reviews", type=int, default=10_000, help="reviews per measurement (default: 10000)")
     count = parser.parse_args().reviews
@@ -139,7 +139,7 @@ def main() -> int:
         show(title, found)
         figures += found
     write(figures)
-    return 0 if all(figure.ok for figure in figures) else 1
+    return 0 if all(figure.ok or figure.is_of_this_machine for figure in figures) else 1
 
 
 if __name__ == "__main__":

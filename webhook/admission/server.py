@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -71,7 +71,11 @@ class Admission:
         self._waiting = 0
         metrics.waiting.set_function(lambda: self._waiting)
 
-    async def validate(self, request: web.Request) -> web.Response:
+    def routes(self) -> Mapping[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]:
+        """What stands at which path of the webhook port; all of it is POSTed to."""
+        return {"/validate": self.validate, "/validate-policies": self.validate_policies}
+
+    async def validate(self, request: web.BaseRequest) -> web.Response:
         """POST /validate: whether these images may run."""
         started = time.perf_counter()
         deadline = asyncio.get_running_loop().time() + deadline_after(_timeout_of(request.query_string))
@@ -130,7 +134,7 @@ class Admission:
             )
         )
 
-    async def validate_policies(self, request: web.Request) -> web.Response:
+    async def validate_policies(self, request: web.BaseRequest) -> web.Response:
         """POST /validate-policies: whether this policy may be written, and what is dangerous about it."""
         try:
             asked = read_request(await _body(request))
@@ -139,7 +143,7 @@ class Admission:
         return web.Response(body=render(asked.uid, self._lint.answer(asked)), content_type="application/json")
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.BaseRequest) -> bytes:
     """The whole body. Raises the HTTP error to answer with: 400, 408, 413 or 415, and `Invalid` for none at all."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         # A few bytes could unpack to any number; the API server never compresses what it sends us.
@@ -156,11 +160,3 @@ async def _body(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError as e:
         raise web.HTTPRequestTimeout(text=f"the body took longer than {limits.MAX_REQUEST_SECONDS:.0f} s\n") from e
-
-
-def build_app(admission: Admission) -> web.Application:
-    """The application on the webhook port."""
-    app = web.Application(client_max_size=limits.MAX_REVIEW)
-    app.router.add_post("/validate", admission.validate)
-    app.router.add_post("/validate-policies", admission.validate_policies)
-    return app

@@ -8,16 +8,17 @@ import contextlib
 import datetime as dt
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from webhook import limits
-from webhook.admission import server as admission_server
 from webhook.admission.lint import Lint
 from webhook.admission.server import Admission
 from webhook.console import server as console_server
@@ -73,6 +74,10 @@ class CannotListen(Exception):
     """An address or port that is not ours to listen on."""
 
 
+Routes = Mapping[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]
+"""What answers at which path."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Where the servers listen."""
@@ -94,41 +99,69 @@ async def listening(
     not_ready: Callable[[], str | None],
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
-    admission = Admission(decider.answer, Lint(FORMATS, home), metrics, log)
+    reviews = _Port(Admission(decider.answer, Lint(FORMATS, home), metrics, log).routes(), ["POST"], limits.MAX_REVIEW)
+    console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (
-        _site(admission_server.build_app(admission), address, ports.webhook, tls) as webhook_port,
-        _site(console_server.build_app(metrics, not_ready), address, ports.metrics, None) as metrics_port,
+        _listening(reviews, address, ports.webhook, tls) as webhook_port,
+        _listening(console, address, ports.metrics, None) as metrics_port,
     ):
         yield Ports(webhook_port, metrics_port)
 
 
-class _SilentConnections:
-    """Connections that have not asked anything yet.
+class _Port:
+    """What answers on one port: a handler for each path, all asked by the same methods.
 
-    The library bounds how long one may idle after a request, and not how long one may take to finish the headers of its
-    first; a few thousand of those would use up our file descriptors.
+    On the library's lower level, without its applications: a review passes here, and routing, middleware and their checks would be a
+    tenth of its cost. Connections that have not asked anything yet are closed in time: the library bounds how long one may idle after a
+    request, and not how long one may take to finish the headers of its first; a few thousand of those would use up our file descriptors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Routes, methods: Collection[str], max_body: int) -> None:
+        self._routes = routes
+        self._methods = frozenset(methods)
+        self._max_body = max_body
         self._silent: set[asyncio.BaseProtocol] = set()
+        self._loop = asyncio.get_running_loop()
+        self.server = web.Server(
+            self._handle,
+            request_factory=self._request,
+            access_log=None,
+            # Compressed bodies are refused; nothing may unpack them on the way to being refused.
+            auto_decompress=False,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            # How long we go on reading a body that was refused, so that its sender sees why.
+            lingering_time=1.0,
+            max_line_size=limits.MAX_HEADER_FIELD,
+            max_field_size=limits.MAX_HEADER_FIELD,
+        )
 
-    @web.middleware
-    async def heard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A request has come in whole, less its body."""
-        self._silent.discard(request.protocol)
+    def connect(self) -> asyncio.BaseProtocol:
+        """The protocol of a new connection, which ends unless it asks something in time."""
+        protocol = self.server()
+        self._silent.add(protocol)
+        self._loop.call_later(_TLS_HANDSHAKE_SECONDS + limits.MAX_REQUEST_SECONDS, self._drop, protocol)
+        return protocol
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        # A request has come in whole, less its body.
+        self._silent.discard(protocol)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = self._routes.get(request.path)
+        if handler is None:
+            return web.Response(status=404, text="404: Not Found\n")
+        if request.method not in self._methods:
+            allowed = ", ".join(sorted(self._methods))
+            return web.Response(status=405, text="405: Method Not Allowed\n", headers={"Allow": allowed})
         return await handler(request)
-
-    def watched(self, server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
-        """The protocol factory of `server`, whose connections end unless they ask something in time."""
-        loop = asyncio.get_running_loop()
-
-        def connect() -> asyncio.BaseProtocol:
-            protocol = server()
-            self._silent.add(protocol)
-            loop.call_later(_TLS_HANDSHAKE_SECONDS + limits.MAX_REQUEST_SECONDS, self._drop, protocol)
-            return protocol
-
-        return connect
 
     def _drop(self, protocol: web.RequestHandler) -> None:
         if protocol in self._silent:
@@ -138,34 +171,17 @@ class _SilentConnections:
 
 
 @contextlib.asynccontextmanager
-async def _site(app: web.Application, address: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
-    silent = _SilentConnections()
-    app.middlewares.append(silent.heard)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        # Compressed bodies are refused; nothing may unpack them on the way to being refused.
-        auto_decompress=False,
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        # How long we go on reading a body that was refused, so that its sender sees why.
-        lingering_time=1.0,
-        shutdown_timeout=limits.SHUTDOWN_GRACE,
-        max_line_size=limits.MAX_HEADER_FIELD,
-        max_field_size=limits.MAX_HEADER_FIELD,
-    )
+async def _listening(port: _Port, address: str, number: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
+    runner = web.ServerRunner(port.server, shutdown_timeout=limits.SHUTDOWN_GRACE)
     await runner.setup()
     try:
-        if runner.server is None:
-            raise RuntimeError("the runner was set up and has no server")
         try:
-            listener = socket.create_server((address, port), family=_family(address), backlog=1024)
+            listener = socket.create_server((address, number), family=_family(address), backlog=1024)
         except OSError as e:
-            raise CannotListen(f"cannot listen on {address} port {port}: {e.strerror or e}") from e
+            raise CannotListen(f"cannot listen on {address} port {number}: {e.strerror or e}") from e
         handshake = None if tls is None else _TLS_HANDSHAKE_SECONDS
         loop = asyncio.get_running_loop()
-        site = await loop.create_server(
-            silent.watched(runner.server), sock=listener, ssl=tls, ssl_handshake_timeout=handshake
-        )
+        site = await loop.create_server(port.connect, sock=listener, ssl=tls, ssl_handshake_timeout=handshake)
         try:
             yield listener.getsockname()[1]
         finally:
