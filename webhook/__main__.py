@@ -1,0 +1,5 @@
+"""`python -m webhook` is `kubectl-trust`."""
+
+from webhook.cli import main
+
+main()
