@@ -4,10 +4,11 @@ ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS build
 COPY requirements/runtime.txt build/wheel[s] /src/
-RUN python3 -m venv --without-pip /app/venv \
+RUN python3 -m venv /app/venv \
  && if ls /src/*.whl >/dev/null 2>&1; then source="--no-index --find-links /src"; else source=""; fi \
- && python3 -m pip --python /app/venv/bin/python install --no-cache-dir --no-compile --disable-pip-version-check \
-      --require-hashes --no-deps --only-binary :all: $source -r /src/runtime.txt
+ && /app/venv/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check \
+      --require-hashes --no-deps --only-binary :all: $source -r /src/runtime.txt \
+ && /app/venv/bin/python -m pip uninstall --quiet --yes --disable-pip-version-check setuptools pip
 COPY webhook /app/webhook
 RUN /app/venv/bin/python -m compileall -q -j 0 /app
 

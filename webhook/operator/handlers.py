@@ -7,7 +7,7 @@ the objects, so there are no finalizers and no annotations, and deleting a polic
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 
@@ -58,4 +58,12 @@ async def follow(policies: Policies, store: PolicyStore, started: asyncio.Event)
     # One line for every object it was told about would drown the others.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     registry = register(policies, store)
-    await kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, ready_flag=started)
+    await kopf.operator(
+        registry=registry,
+        settings=settings,
+        standalone=True,
+        clusterwide=True,
+        ready_flag=started,
+        # For peers, of which there are none; without it kopf looks for a user name, which a container has not.
+        identity=cast("Any", "standalone"),
+    )
