@@ -51,7 +51,7 @@ image:  ## the container image, from wheels downloaded here, hashes checked
 	@docker build --quiet --build-arg BASE_IMAGE=$(BASE_IMAGE) -t $(IMAGE) .
 
 e2e: .venv/ready  ## the end-to-end suite on a kind cluster; E2E_CONTEXT names one that exists
-	@$(BIN)/python -m pytest -n 0 e2e $(ARGS)
+	@$(BIN)/python -m pytest -n 0 -v -W default tests/e2e $(ARGS)
 
 format: .venv/ready  ## write the code as the formatter wants it
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

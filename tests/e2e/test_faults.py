@@ -1,0 +1,161 @@
+"""What happens to a cluster: changes that must count at once on every replica, and everything that can be lost."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.conftest import NAMESPACE, Lab
+from tests.e2e.test_story import conditions, images, in_force, pod, refused, shop
+from tests.e2e.tools import Failed, run, until
+
+__all__ = ["images", "shop"]
+
+
+@contextmanager
+def each_replica(lab: Lab) -> Iterator[list[Callable[[str, str], dict[str, object]]]]:
+    """For every replica a function that asks it, and nobody else, about an image in a namespace."""
+    processes, ask = [], []
+    try:
+        for i, name in enumerate(lab.replicas()):
+            port = 18_500 + i
+            process = subprocess.Popen(
+                ["kubectl", "--context", lab.cluster.context, "-n", NAMESPACE, "port-forward", name, f"{port}:8443"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            processes.append(process)
+            if process.stdout is None or not process.stdout.readline():
+                raise Failed(f"no way to {name}")
+            ask.append(asker(port))
+        yield ask
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+
+
+def asker(port: int) -> Callable[[str, str], dict[str, object]]:
+    def ask(image: str, namespace: str) -> dict[str, object]:
+        request = {
+            "uid": "e2e", "operation": "CREATE", "namespace": namespace, "name": "web",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"}, "object": pod(image),
+        }  # fmt: skip
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+        answer = run("curl", "-sk", "--noproxy", "*", "-H", "Content-Type: application/json", "-d", json.dumps(review),
+                     f"https://127.0.0.1:{port}/validate", seconds=20)  # fmt: skip
+        response: dict[str, object] = json.loads(answer)["response"]
+        return response
+
+    return ask
+
+
+def takes_effect(
+    ask: list[Callable[[str, str], dict[str, object]]], image: str, namespace: str, *, allowed: bool
+) -> float:
+    """Seconds until the last replica says so."""
+    started = time.monotonic()
+    for one in ask:
+        until(lambda one=one: one(image, namespace)["allowed"] is allowed, "every replica", 10, 0.05)  # type: ignore[misc]  # binds the loop's variable
+    return time.monotonic() - started
+
+
+def test_m04_f24_edits_rotation_and_deletion_count_on_every_replica_within_two_seconds(
+    lab: Lab, namespace: str, images: dict[str, str]
+) -> None:
+    lab.public_key("release")
+    lab.public_key("other")
+
+    def put(key: str) -> None:
+        made = lab.cluster.kubectl("create", "secret", "generic", "keys", f"--from-file=cosign.pub={lab.folder}/{key}.pub",
+                                   "-n", namespace, "--dry-run=client", "-o", "yaml")  # fmt: skip
+        lab.cluster.kubectl("apply", "-f", "-", stdin=made)
+
+    put("release")
+    by_secret = [{"name": "release", "cosign": {"key": "secret://keys#cosign.pub"}}]
+    lab.cluster.apply(lab.policy("shop", namespace, signers=by_secret))
+    in_force(lab, "tp", "shop", namespace)
+    signed = images["signed"]
+    with each_replica(lab) as ask:
+        assert len(ask) == 3
+        takes_effect(ask, signed, namespace, allowed=True)
+        put("other")
+        assert takes_effect(ask, signed, namespace, allowed=False) < 2.5
+        put("release")
+        assert takes_effect(ask, signed, namespace, allowed=True) < 2.5
+        lab.cluster.apply(lab.policy("shop", namespace, key="other"))
+        assert takes_effect(ask, signed, namespace, allowed=False) < 2.5
+        lab.cluster.kubectl("delete", "tp", "shop", "-n", namespace)
+        assert takes_effect(ask, signed, namespace, allowed=True) < 2.5
+
+
+def test_f01_a_registry_that_is_down_is_told(lab: Lab, shop: str) -> None:
+    image = lab.push(lab.public, "shop/late:v1")
+    lab.sign(image, "release")
+    lab.public.stop()
+    try:
+        assert "could not verify" in refused(lab, pod(image), shop)
+    finally:
+        lab.public.start()
+    until(lambda: lab.cluster.try_out(pod(image), shop), "the registry back", 30)
+
+
+def test_f29_a_leader_that_dies_is_followed_by_another(lab: Lab, shop: str) -> None:
+    leader = lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"]
+    lab.cluster.kubectl("delete", "pod", leader, "-n", NAMESPACE, "--grace-period=0", "--force")
+    next_one = until(
+        lambda: (name := lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"]) not in {leader, ""} and name,
+        "another leader", 60,
+    )  # fmt: skip
+    assert next_one in lab.replicas()
+    lab.cluster.apply(lab.policy("shop", shop, message="changed"))
+    until(
+        lambda: lab.cluster.get("tp", "shop", "-n", shop)["status"]["observedGeneration"] == 2,
+        "status by the next leader",
+    )
+
+
+def test_w09_f31_the_certificate_is_renewed_without_a_refusal(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    serial = lab.cluster.get("secret", "trusted-images-tls", "-n", NAMESPACE)["data"]["tls.crt"]
+    lab.cluster.kubectl("delete", "secret", "trusted-images-tls", "-n", NAMESPACE)
+    end = time.monotonic() + 15
+    asked = 0
+    while time.monotonic() < end:
+        lab.cluster.try_out(pod(images["signed"]), shop)
+        asked += 1
+    renewed = until(
+        lambda: lab.cluster.get("secret", "trusted-images-tls", "-n", NAMESPACE)["data"]["tls.crt"], "a new certificate"
+    )
+    assert renewed != serial
+    assert asked > 20
+
+
+def test_m11_a_changed_configuration_is_put_back(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    lab.cluster.kubectl("delete", "validatingwebhookconfiguration", "trusted-images")
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "the configuration made anew", 30)
+
+
+def test_all_replicas_killed_fails_closed_and_heals(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    lab.cluster.kubectl("scale", "deployment", "trusted-images", "-n", NAMESPACE, "--replicas=0")
+    until(lambda: not lab.replicas(), "no replica left", 90)
+    assert "failed calling webhook" in refused(lab, pod(images["signed"]), shop)
+    # Our own namespace starts from nothing.
+    lab.cluster.kubectl("scale", "deployment", "trusted-images", "-n", NAMESPACE, "--replicas=3")
+    until(lambda: len(lab.replicas()) == 3, "three replicas", 90)
+    until(lambda: lab.cluster.try_out(pod(images["signed"]), shop), "reviews answered", 30)
+    assert "no signature by" in refused(lab, pod(images["unsigned"]), shop)
+    assert conditions(lab, shop)["Ready"] == "InForce"
+
+
+def test_w11_uninstalling_leaves_nothing_that_refuses(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    from tests.e2e.conftest import install
+
+    lab.cluster.helm("uninstall", "trusted-images", "-n", NAMESPACE, "--timeout", "120s")
+    with pytest.raises(Failed, match="not found"):
+        lab.cluster.get("validatingwebhookconfiguration", "trusted-images")
+    lab.cluster.try_out(pod(images["unsigned"]), shop)
+    # The policies stay, and are in force again when the release is.
+    install(lab)
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "policies in force again", 30)
