@@ -181,10 +181,12 @@ def tell_node(cluster: Cluster, registry: Registry) -> None:
 
 def save_image(cluster: Cluster, file: Path) -> None:
     """An image that runs and waits: the one that every node has."""
-    ctr = ["docker", "exec", f"{cluster.name}-control-plane", "ctr", "-n", "k8s.io", "images"]
+    node = f"{cluster.name}-control-plane"
+    ctr = ["docker", "exec", node, "ctr", "-n", "k8s.io", "images"]
     pause = next(line for line in run(*ctr, "ls", "-q").splitlines() if "/pause:" in line)
-    with file.open("wb") as out:
-        subprocess.run([*ctr, "export", "-", pause], stdout=out, timeout=60, check=True)
+    # Not under /tmp, which lies outside of what can be copied, and not as a stream, which may end too early.
+    run(*ctr, "export", "/root/pause.tar", pause)
+    run("docker", "cp", f"{node}:/root/pause.tar", str(file))
 
 
 def install(lab: Lab) -> None:
