@@ -1,0 +1,106 @@
+"""An API server in memory, as far as we use one: objects by path, resource versions, conflicts, and failures on demand."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from webhook.kube import KubeError
+from webhook.kube.client import Document, Kube, Method
+
+_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "endpointslices"}
+"""What is listed here."""
+
+
+class FakeKube(Kube):
+    """Keeps what is written. `failing`: the error of every request to a path that begins so."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Document] = {}
+        self.failing: dict[str, KubeError] = {}
+        self.asked: list[tuple[str, str]] = []
+        self._version = 100
+
+    def put(self, path: str, document: Mapping[str, Any]) -> Document:
+        """Writes an object as somebody else."""
+        self._version += 1
+        written = copy.deepcopy(dict(document))
+        metadata = written.setdefault("metadata", {})
+        metadata.setdefault("name", path.rpartition("/")[2])
+        metadata.setdefault("uid", f"uid-{self._version}")
+        metadata["resourceVersion"] = str(self._version)
+        self.objects[path] = written
+        return copy.deepcopy(written)
+
+    def remove(self, path: str) -> None:
+        """Removes an object as somebody else."""
+        self._version += 1
+        del self.objects[path]
+
+    async def request(  # noqa: C901 - one arm for each method
+        self,
+        method: Method,
+        path: str,
+        *,
+        body: Document | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Document:
+        """As an API server answers."""
+        self.asked.append((method, path))
+        for prefix, error in self.failing.items():
+            if path.startswith(prefix):
+                raise error
+        found = self.objects.get(path)
+        match method:
+            case "GET" if found is not None:
+                return copy.deepcopy(found)
+            case "GET" if path.rpartition("/")[2] in _COLLECTIONS:
+                items = [
+                    one
+                    for place, one in self.objects.items()
+                    if place.rpartition("/")[0] == path or self._below(place, path)
+                ]
+                return {"items": copy.deepcopy(items), "metadata": {"resourceVersion": str(self._version)}}
+            case "POST":
+                metadata = (body or {}).get("metadata", {})
+                name = metadata.get("name") or f"{metadata.get('generateName', '')}{self._version}"
+                if f"{path}/{name}" in self.objects:
+                    raise KubeError(f"{path}/{name}: already exists", 409)
+                return self.put(f"{path}/{name}", body or {})
+            case "PUT" if found is not None:
+                version = (body or {}).get("metadata", {}).get("resourceVersion")
+                if version not in {None, found["metadata"]["resourceVersion"]}:
+                    raise KubeError(f"{path}: changed meanwhile", 409)
+                return self.put(path, body or {})
+            case "PATCH" if "apply" in content_type:
+                merged = copy.deepcopy(found) if found else {}
+                before = copy.deepcopy(merged)
+                merged = _merged(merged, body or {})
+                return copy.deepcopy(before) if found and merged == before else self.put(path, merged)
+            case "PATCH":
+                place = path.removesuffix("/status")
+                if place not in self.objects:
+                    raise KubeError(f"{place}: not found", 404)
+                return self.put(place, _merged(copy.deepcopy(self.objects[place]), body or {}))
+            case "DELETE" if found is not None:
+                self.remove(path)
+                return {}
+        raise KubeError(f"{method} {path}: not found", 404)
+
+    def _below(self, place: str, collection: str) -> bool:
+        """Whether a namespaced object belongs to the collection over all namespaces."""
+        root, _, plural = collection.rpartition("/")
+        parts = place.removeprefix(f"{root}/").split("/")
+        return place.startswith(f"{root}/namespaces/") and len(parts) == 4 and parts[2] == plural
+
+
+def _merged(into: Document, patch: Document) -> Document:
+    """A merge patch (RFC 7386)."""
+    for key, value in patch.items():
+        if value is None:
+            into.pop(key, None)
+        elif isinstance(value, dict) and isinstance(into.get(key), dict):
+            into[key] = _merged(into[key], value)
+        else:
+            into[key] = value
+    return into

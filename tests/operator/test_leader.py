@@ -1,0 +1,206 @@
+"""What the leader writes: only differences, in the right order, and nothing of a release that is going (W-09, W-11, M-11)."""
+
+import base64
+import datetime as dt
+import json
+from typing import Any
+
+import pytest
+
+from tests.operator.test_policies import INLINE, SHOP, World
+from webhook.kube import KubeError
+from webhook.operator.certificates import AUTHORITY_DAYS
+from webhook.operator.leader import CONFIGURATIONS, Installation, Leader, withdraw
+
+CONFIGURATION = f"{CONFIGURATIONS}/trusted-images"
+INSTALLATION = Installation(namespace="ti")
+WANTED: dict[str, Any] = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingWebhookConfiguration",
+    "metadata": {"name": "trusted-images"},
+    "webhooks": [
+        {
+            "name": "images.trusted-images.dev",
+            "clientConfig": {"service": {"name": "trusted-images", "namespace": "ti"}},
+        }
+    ],
+}
+
+
+class Lab(World):
+    """A leader, and the objects that the chart makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now)
+        self.kube.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {})
+        self.want(WANTED)
+
+    def want(self, configuration: object) -> None:
+        text = configuration if isinstance(configuration, str) else json.dumps(configuration)
+        self.kube.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": text}})
+
+    def answered(self, *, ready: bool = True) -> None:
+        self.kube.put(
+            "/apis/discovery.k8s.io/v1/namespaces/ti/endpointslices/a",
+            {"endpoints": [{"conditions": {"ready": ready}}]},
+        )
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        return self.kube.objects[CONFIGURATION]
+
+    def writes(self) -> list[tuple[str, str]]:
+        return [(method, path) for method, path in self.kube.asked if method != "GET"]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+async def test_w11_there_is_no_configuration_before_a_replica_answers(lab: Lab) -> None:
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    assert INSTALLATION.secret_path in lab.kube.objects
+    lab.answered(ready=False)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    lab.answered()
+    await lab.leader.keep_certificate()
+    authority = base64.b64decode(lab.configuration["webhooks"][0]["clientConfig"]["caBundle"])
+    assert authority == base64.b64decode(lab.kube.objects[INSTALLATION.secret_path]["data"]["ca.crt"])
+    (owner,) = lab.configuration["metadata"]["ownerReferences"]
+    assert owner["kind"] == "ClusterRole"
+
+
+async def test_nothing_to_do_writes_nothing(lab: Lab) -> None:
+    lab.answered()
+    for _ in range(3):
+        await lab.leader.keep_certificate()
+    lab.kube.asked.clear()
+    await lab.leader.keep_certificate()
+    assert lab.writes() == []
+
+
+async def test_w09_the_authority_is_published_before_the_certificate_is_written(lab: Lab) -> None:
+    lab.answered()
+    for _ in range(2):
+        await lab.leader.keep_certificate()
+    lab.kube.asked.clear()
+    lab.kube.remove(INSTALLATION.secret_path)
+    await lab.leader.keep_certificate()
+    assert [path for _, path in lab.writes()] == [CONFIGURATION, "/api/v1/namespaces/ti/secrets"]
+    # Both are published: replicas still serve what the lost one signed.
+    assert base64.b64decode(lab.configuration["webhooks"][0]["clientConfig"]["caBundle"]).count(b"BEGIN CERT") == 2
+
+
+async def test_w09_what_somebody_wrote_meanwhile_is_not_overwritten(lab: Lab) -> None:
+    await lab.leader.keep_certificate()
+    lab.now += dt.timedelta(days=AUTHORITY_DAYS)
+
+    real = lab.kube.replace
+
+    async def replace(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        lab.kube.put(path, {"data": {"tls.crt": ""}})
+        return await real(path, body)
+
+    lab.kube.replace = replace  # type: ignore[method-assign]  # what another leader would do
+    with pytest.raises(KubeError) as refused:
+        await lab.leader.keep_certificate()
+    assert refused.value.is_conflict
+
+
+async def test_m11_a_changed_or_deleted_configuration_is_put_back(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.answered()
+    for _ in range(2):
+        await lab.leader.keep_certificate()
+    changed = {**lab.configuration, "webhooks": [{**lab.configuration["webhooks"][0], "failurePolicy": "Ignore"}]}
+    lab.kube.put(CONFIGURATION, changed)
+    await lab.leader.keep_certificate()
+    assert "was changed by somebody else" in caplog.text
+    assert lab.writes()[-1] == ("PATCH", CONFIGURATION)
+    lab.kube.remove(CONFIGURATION)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION in lab.kube.objects
+
+
+async def test_w11_a_release_that_is_going_gets_no_configuration(lab: Lab) -> None:
+    lab.answered()
+    for _ in range(2):
+        await lab.leader.keep_certificate()
+    await withdraw(lab.kube, INSTALLATION)
+    assert CONFIGURATION not in lab.kube.objects
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    await withdraw(lab.kube, INSTALLATION)
+    # Without the hook it is the role whose end says so.
+    lab.want(WANTED)
+    lab.kube.remove("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images")
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+
+
+@pytest.mark.parametrize("text", ["[", "a: 1\n---\nb: 2", "text", "[]"])
+async def test_what_is_no_configuration_changes_nothing(lab: Lab, text: str) -> None:
+    lab.answered()
+    lab.want(text)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+
+
+async def test_certificates_of_others_are_not_made(lab: Lab) -> None:
+    lab.answered()
+    lab.leader.installation = Installation(namespace="ti", managed=False)
+    await lab.leader.keep_certificate()
+    assert INSTALLATION.secret_path not in lab.kube.objects
+    assert CONFIGURATION not in lab.kube.objects
+    given = {**WANTED, "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Z2l2ZW4="}}]}
+    lab.want(given)
+    await lab.leader.keep_certificate()
+    assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "Z2l2ZW4="
+    injected = {
+        **WANTED,
+        "metadata": {"name": "trusted-images", "annotations": {"cert-manager.io/inject-ca-from": "ti/x"}},
+    }
+    lab.want(injected)
+    lab.kube.remove(CONFIGURATION)
+    await lab.leader.keep_certificate()
+    assert "caBundle" not in lab.configuration["webhooks"][0]["clientConfig"]
+
+
+async def test_a_status_is_written_once_and_an_event_told_for_what_is_not_in_force(lab: Lab) -> None:
+    path = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies/web"
+    broken = {"metadata": {"name": "web", "namespace": "shop", "generation": 1}, "spec": {**INLINE, "require": "b"}}
+    lab.policies.seen(lab.kube.put(path, broken))
+    for _ in range(2):
+        await lab.leader.write_statuses()
+    assert [path for _, path in lab.writes()] == [f"{path}/status", "/api/v1/namespaces/shop/events"]
+    (event,) = (one for place, one in lab.kube.objects.items() if "/events/" in place)
+    assert (event["reason"], event["involvedObject"]["name"]) == ("PolicyInvalid", "web")
+    # The status comes back as an event of the object, and needs no answer.
+    lab.policies.seen(lab.kube.objects[path])
+    lab.kube.asked.clear()
+    await lab.leader.write_statuses()
+    assert lab.writes() == []
+    lab.policies.seen(lab.kube.put(path, {**lab.kube.objects[path], "spec": INLINE}))
+    await lab.leader.write_statuses()
+    assert lab.kube.objects[path]["status"]["conditions"][0]["status"] == "True"
+    assert sum("/events/" in place for place in lab.kube.objects) == 1
+
+
+async def test_f33_a_status_that_cannot_be_written_stops_no_other(lab: Lab) -> None:
+    root = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies"
+    for name in ("web", "also"):
+        lab.policies.seen(
+            lab.kube.put(f"{root}/{name}", {"metadata": {"name": name, "namespace": "shop"}, "spec": INLINE})
+        )
+    lab.kube.failing[f"{root}/web"] = KubeError("changed", 409)
+    await lab.leader.write_statuses()
+    assert "status" in lab.kube.objects[f"{root}/also"]
+    assert "status" not in lab.kube.objects[f"{root}/web"]
+    lab.kube.failing.clear()
+    await lab.leader.write_statuses()
+    assert "status" in lab.kube.objects[f"{root}/web"]
+    assert SHOP in lab.policies.in_force

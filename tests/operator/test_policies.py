@@ -1,0 +1,246 @@
+"""What the API server tells about policies and keys → what is in force, and what is said about it (faults F20 to F25)."""
+
+import base64
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from tests.fake.kube import FakeKube
+from tests.policies import HOME, KEY, OTHER_KEY
+from webhook.formats import FORMATS
+from webhook.keys.cluster import ClusterKeys
+from webhook.kube import KubeError
+from webhook.memory.store import PolicyStore
+from webhook.operator import resync
+from webhook.operator.policies import Policies
+from webhook.operator.status import status_of
+from webhook.policy.parse import API_VERSION
+from webhook.trust import Unresolved
+from webhook.verdict import PolicyKey
+
+SHOP = PolicyKey("shop", "web")
+NOW = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
+BY_SECRET = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": "secret://keys#cosign.pub"}}]}
+INLINE = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": KEY}}]}
+
+
+class World:
+    def __init__(self) -> None:
+        self.kube = FakeKube()
+        self.store = PolicyStore()
+        self.changes = 0
+        self.policies = Policies(self.store, ClusterKeys(self.kube), FORMATS, HOME, self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def secret(self, value: str | bytes, name: str = "keys", namespace: str = "shop") -> None:
+        data = {"cosign.pub": base64.b64encode(value if isinstance(value, bytes) else value.encode()).decode()}
+        self.kube.put(f"/api/v1/namespaces/{namespace}/secrets/{name}", {"data": data})
+
+    def policy(
+        self, spec: Any = BY_SECRET, name: str = "web", namespace: str | None = "shop", version: int = 1
+    ) -> dict[str, Any]:
+        metadata = {"name": name, "resourceVersion": str(version), "generation": version, "uid": f"uid-{name}"}
+        return {"metadata": metadata | ({"namespace": namespace} if namespace else {}), "spec": spec}
+
+    @property
+    def state(self) -> str:
+        return self.policies.in_force[SHOP].state
+
+    def signer(self) -> Any:
+        return self.store.snapshot.index.policies[SHOP].signers[0].signer
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_f25_a_missing_key_leaves_its_signer_undecided_and_heals(world: World) -> None:
+    world.policies.seen(world.policy())
+    assert world.state == "unresolved"
+    await world.policies.read_keys()
+    assert world.signer() == Unresolved("Secret shop/keys does not exist")
+    world.secret(KEY)
+    await world.policies.read_keys()
+    assert world.state == "in_force"
+    assert len(world.signer().fingerprints()) == 1
+
+
+async def test_f24_a_changed_key_is_in_force_after_one_look(world: World) -> None:
+    world.secret(KEY)
+    world.policies.seen(world.policy())
+    await world.policies.read_keys()
+    before = world.signer().fingerprints()
+    world.secret(OTHER_KEY)
+    await world.policies.read_keys()
+    assert world.signer().fingerprints() != before
+
+
+async def test_nothing_new_changes_nothing(world: World) -> None:
+    world.secret(KEY)
+    world.policies.seen(world.policy())
+    await world.policies.read_keys()
+    snapshot, changes = world.store.snapshot, world.changes
+    await world.policies.read_keys()
+    world.policies.seen(world.policy())
+    assert world.store.snapshot is snapshot
+    assert world.changes == changes
+    # The status was written: the policy is another version, and demands the same.
+    world.policies.seen({**world.policy(version=2), "status": {}})
+    assert world.store.snapshot is snapshot
+
+
+@pytest.mark.parametrize("garbage", ["garbage", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+async def test_f23_m08_garbage_for_a_key_breaks_its_policy_alone_and_is_not_repeated(
+    world: World, garbage: str
+) -> None:
+    world.secret(garbage)
+    world.policies.seen(world.policy())
+    world.policies.seen(world.policy(INLINE, "other"))
+    await world.policies.read_keys()
+    assert world.state == "broken"
+    assert world.policies.in_force[PolicyKey("shop", "other")].state == "in_force"
+    assert world.store.snapshot.index.policies[SHOP].faults
+    assert garbage not in str(status_of(world.policies.in_force[SHOP], NOW))
+    world.secret(KEY)
+    await world.policies.read_keys()
+    assert world.state == "in_force"
+
+
+async def test_f25_a_secret_that_may_not_be_read_or_is_no_base64(world: World) -> None:
+    world.policies.seen(world.policy())
+    world.kube.failing["/api/v1/namespaces/shop/secrets"] = KubeError("forbidden", 403)
+    await world.policies.read_keys()
+    assert world.signer() == Unresolved("Secret shop/keys may not be read by the webhook's service account")
+    world.kube.failing.clear()
+    world.kube.put("/api/v1/namespaces/shop/secrets/keys", {"data": {"cosign.pub": "%%s3cret%%"}})
+    await world.policies.read_keys()
+    assert "not base64" in world.signer().reason
+    assert "s3cret" not in world.signer().reason
+    world.kube.put("/api/v1/namespaces/shop/secrets/keys", {"data": {}})
+    await world.policies.read_keys()
+    assert world.signer() == Unresolved("Secret shop/keys has no entry cosign.pub")
+
+
+async def test_f21_an_outage_of_the_api_server_changes_no_key(world: World) -> None:
+    world.secret(KEY)
+    world.policies.seen(world.policy())
+    await world.policies.read_keys()
+    snapshot = world.store.snapshot
+    world.kube.failing["/"] = KubeError("down")
+    await world.policies.read_keys()
+    assert world.store.snapshot is snapshot
+
+
+async def test_m06_keys_of_other_namespaces_are_not_asked_for(world: World) -> None:
+    spec = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": "secret://kube-system/token#x"}}]}
+    world.policies.seen(world.policy(spec))
+    await world.policies.read_keys()
+    assert world.state == "broken"
+    assert not world.kube.asked
+
+
+class TestOrder:
+    """Events and lists, in whatever order they come."""
+
+    async def test_f20_an_older_event_undoes_nothing(self, world: World) -> None:
+        world.policies.seen(world.policy(INLINE, version=5))
+        world.policies.seen(world.policy({**INLINE, "mode": "audit"}, version=4))
+        world.policies.gone(world.policy(INLINE, version=4))
+        assert world.store.snapshot.index.policies[SHOP].mode == "enforce"
+
+    async def test_f22_what_is_deleted_is_out_of_force(self, world: World) -> None:
+        world.policies.seen(world.policy(INLINE, version=5))
+        world.policies.gone(world.policy(INLINE, version=6))
+        world.policies.gone(world.policy(INLINE, version=6))
+        assert not world.store.snapshot.index.policies
+
+    async def test_f20_a_list_finds_what_a_silent_stream_has_hidden(self, world: World) -> None:
+        world.policies.seen(world.policy(INLINE, version=5))
+        world.policies.seen(world.policy(INLINE, "gone", version=5))
+        changed = world.policy({**INLINE, "mode": "warn"}, version=7)
+        world.policies.listed([changed, world.policy(INLINE, "new", version=8)], "9")
+        assert {key.name: policy.mode for key, policy in world.store.snapshot.index.policies.items()} == {
+            "web": "warn", "new": "enforce",
+        }  # fmt: skip
+
+    async def test_f20_a_list_that_began_before_an_event_undoes_it_not(self, world: World) -> None:
+        world.policies.seen(world.policy(INLINE, version=5))
+        world.policies.seen(world.policy(INLINE, "new", version=12))
+        world.policies.listed([world.policy(INLINE, version=5)], "10")
+        assert {key.name for key in world.store.snapshot.index.policies} == {"web", "new"}
+
+    async def test_a_list_that_says_the_same_changes_nothing(self, world: World) -> None:
+        world.policies.seen(world.policy(INLINE, version=5))
+        snapshot = world.store.snapshot
+        world.policies.listed([world.policy(INLINE, version=5)], "10")
+        assert world.store.snapshot is snapshot
+
+
+async def test_p08_ready_after_the_first_full_list_with_its_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resync, "_RETRY_SECONDS", 0.0)
+    world.secret(KEY)
+    root = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
+    world.kube.put(f"{root}/web", {"metadata": {"namespace": "shop"}, "spec": BY_SECRET})
+    world.kube.put("/api/v1/namespaces/shop", {"metadata": {"labels": {"tier": "gold"}}})
+    world.kube.failing["/api/v1/namespaces"] = KubeError("down")
+    tries = 0
+
+    async def list_once(*args: Any) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            world.kube.failing.clear()
+        await real(*args)
+
+    real = resync.list_once
+    monkeypatch.setattr(resync, "list_once", list_once)
+    await resync.first_list(world.kube, world.policies, world.store)
+    assert tries == 3
+    assert world.store.is_ready
+    assert world.state == "in_force"
+    assert world.store.snapshot.namespace_labels("shop") == {"tier": "gold", "kubernetes.io/metadata.name": "shop"}
+
+
+class TestStatus:
+    async def test_m10_of_a_policy_in_force(self, world: World) -> None:
+        world.policies.seen(world.policy(INLINE, version=3))
+        status = status_of(world.policies.in_force[SHOP], NOW)
+        assert status["observedGeneration"] == 3
+        assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
+            ("Ready", "True", "InForce"), ("SignersResolved", "True", "KeysRead"),
+        ]  # fmt: skip
+        assert status["signers"][0]["format"] == "cosign"
+        assert status["signers"][0]["fingerprints"] == list(world.signer().fingerprints())
+
+    async def test_of_one_that_lacks_a_key(self, world: World) -> None:
+        world.policies.seen(world.policy())
+        status = status_of(world.policies.in_force[SHOP], NOW)
+        assert [(c["status"], c["reason"]) for c in status["conditions"]] == [
+            ("False", "SignersUnresolved"),
+            ("False", "KeysNotRead"),
+        ]
+        assert status["signers"] == [{"name": "a", "lastError": "it has not been read yet"}]
+
+    async def test_of_one_that_is_broken(self, world: World) -> None:
+        world.policies.seen(world.policy({**INLINE, "require": "b"}))
+        status = status_of(world.policies.in_force[SHOP], NOW)
+        assert [(c["status"], c["reason"]) for c in status["conditions"]] == [
+            ("False", "Invalid"),
+            ("Unknown", "Invalid"),
+        ]
+        assert status["conditions"][0]["message"].startswith("it denies what it covers: spec.require: column 1:")
+
+    async def test_a_condition_keeps_the_time_of_its_last_change(self, world: World) -> None:
+        document = world.policy(INLINE)
+        world.policies.seen(document)
+        before = status_of(world.policies.in_force[SHOP], NOW)
+        world.policies.seen({**world.policy(INLINE, version=2), "status": before})
+        later = status_of(world.policies.in_force[SHOP], NOW + dt.timedelta(hours=1))
+        assert [c["lastTransitionTime"] for c in later["conditions"]] == ["2026-11-01T12:00:00Z"] * 2
+        world.policies.seen({**world.policy(version=3), "status": before})
+        changed = status_of(world.policies.in_force[SHOP], NOW + dt.timedelta(hours=1))
+        assert [c["lastTransitionTime"] for c in changed["conditions"]] == ["2026-11-01T13:00:00Z"] * 2
