@@ -1,0 +1,144 @@
+"""Requests to the API server, against one on loopback: what is sent, and how failures are told."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from webhook import limits
+from webhook.kube import KubeError
+from webhook.kube.client import Kube, connected
+
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@contextlib.asynccontextmanager
+async def api_server(answer: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    named = [{"name": "x", "cluster": {"server": f"http://{host}:{port}"}}]
+    config = {
+        "apiVersion": "v1", "kind": "Config", "clusters": named, "current-context": "x",
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "users": [{"name": "x", "user": {"token": "s3cret-CANARY"}}],
+    }  # fmt: skip
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    try:
+        async with connected() as kube:
+            yield kube
+    finally:
+        await runner.cleanup()
+
+
+async def test_what_is_asked_and_what_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str, str, str, Any]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.text()
+        seen.append(
+            (
+                request.method,
+                request.path_qs,
+                request.content_type,
+                request.headers.get("Authorization", ""),
+                json.loads(body or "null"),
+            )
+        )
+        return web.json_response({"kind": "Thing"})
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        assert await kube.get("/api/v1/things/a", resourceVersion="0") == {"kind": "Thing"}
+        await kube.create("/api/v1/things", {"a": 1})
+        await kube.replace("/api/v1/things/a", {"a": 2})
+        await kube.merge("/api/v1/things/a", {"a": 3})
+        await kube.apply("/api/v1/things/a", {"a": 4})
+        await kube.delete("/api/v1/things/a")
+    assert {one[3] for one in seen} == {"Bearer s3cret-CANARY"}
+    assert [(method, path, kind, body) for method, path, kind, _, body in seen] == [
+        ("GET", "/api/v1/things/a?resourceVersion=0", "application/json", None),
+        ("POST", "/api/v1/things?fieldManager=trusted-images", "application/json", {"a": 1}),
+        ("PUT", "/api/v1/things/a?fieldManager=trusted-images", "application/json", {"a": 2}),
+        ("PATCH", "/api/v1/things/a?fieldManager=trusted-images", "application/merge-patch+json", {"a": 3}),
+        ("PATCH", "/api/v1/things/a?fieldManager=trusted-images&force=true", "application/apply-patch+yaml", {"a": 4}),
+        ("DELETE", "/api/v1/things/a", "application/json", None),
+    ]
+
+
+async def test_a_list_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        last = "continue" in request.query
+        metadata = {"resourceVersion": "7"} | ({} if last else {"continue": "more"})
+        return web.json_response({"items": [{"n": 2}] if last else [{"n": 0}, {"n": 1}], "metadata": metadata})
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        assert await kube.list_all("/api/v1/things") == ([{"n": 0}, {"n": 1}, {"n": 2}], "7")
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "says"),
+    [
+        (web.json_response({"message": "no right\nto \x1b do so"}, status=403), 403, "403 no right"),
+        (web.Response(status=500, text="x"), 500, "500 without a reason"),
+        (web.json_response([], status=404), 404, "404 without a reason"),
+        (web.Response(text="{"), 0, "the answer is not JSON"),
+        (web.json_response([]), 0, "the answer is no object"),
+    ],
+)
+async def test_failures_are_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, response: web.Response, status: int, says: str
+) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return response
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        with pytest.raises(KubeError, match=says) as caught:
+            await kube.request("POST", "/x", body={"data": "s3cret-CANARY"})
+    assert caught.value.status == status
+    assert "\n" not in str(caught.value)
+    assert "CANARY" not in str(caught.value)
+
+
+async def test_absence_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({}, status=404 if "gone" in request.path else 500)
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        assert await kube.get("/gone") is None
+        await kube.delete("/gone")
+        for call in (kube.get("/x"), kube.delete("/x")):
+            with pytest.raises(KubeError):
+                await call
+
+
+async def test_f21_silence_and_closed_doors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KUBE_SECONDS", 0.1)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.transport is not None:
+            request.transport.close()
+        return web.Response()
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        with pytest.raises(KubeError, match="the API server gives no answer"):
+            await kube.get("/x")
+
+
+async def test_without_a_cluster_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(KubeError, match="neither in a Pod nor with a kubeconfig"):
+        async with connected():
+            pass
