@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench image e2e format lock clean
+.PHONY: manifests help demo test check bench image e2e format lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,3 +63,8 @@ lock: .venv/ready  ## resolve requirements/*.txt anew (names no index)
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+manifests:  ## the plain YAML, from the chart (needs helm)
+	@$(BIN)/kubectl-trust crd > manifests/crds.yaml && cp manifests/crds.yaml charts/trusted-images/files/crds.yaml
+	@helm template trusted-images charts/trusted-images -n trusted-images --no-hooks --skip-tests --set crds.install=false > manifests/install.yaml
+	@$(BIN)/python -m tests.chart_values > charts/trusted-images/README.md

@@ -1,0 +1,159 @@
+"""The chart as it is rendered (tables W and M of the threat model), on the plain YAML that is made from it."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import chart_values
+from webhook.judge.workload import KINDS
+from webhook.operator.leader import Installation
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "trusted-images"
+DOCUMENTS = [one for one in yaml.safe_load_all((ROOT / "manifests" / "install.yaml").read_text("utf-8")) if one]
+
+
+def one(kind: str, name: str = "trusted-images") -> dict[str, Any]:
+    (found,) = (d for d in DOCUMENTS if d["kind"] == kind and d["metadata"]["name"] == name)
+    return dict(found)
+
+
+CONFIGURATION: dict[str, Any] = yaml.safe_load(one("ConfigMap", "trusted-images-webhook")["data"]["configuration.yaml"])
+IMAGES, POLICIES = CONFIGURATION["webhooks"]
+POD = one("Deployment")["spec"]["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+
+
+@pytest.mark.skipif(shutil.which("helm") is None, reason="NO HELM: the plain YAML is not compared with the chart")
+def test_the_plain_yaml_is_what_the_chart_renders() -> None:
+    words = ["helm", "template", "trusted-images", str(CHART), "-n", "trusted-images", "--no-hooks", "--skip-tests"]
+    rendered = subprocess.run(
+        [*words, "--set", "crds.install=false"], capture_output=True, text=True, check=True
+    ).stdout
+    # As documents: Helm 3 and 4 differ in the order and in empty lines.
+    key = lambda document: (document["kind"], document["metadata"]["name"])  # noqa: E731 - said once
+    assert sorted((d for d in yaml.safe_load_all(rendered) if d), key=key) == sorted(DOCUMENTS, key=key), (
+        "make manifests"
+    )
+
+
+def test_the_values_are_explained_and_closed() -> None:
+    assert (CHART / "README.md").read_text("utf-8") == chart_values.render(), "make manifests"
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    documented = {name for name, _, _ in chart_values.rows()}
+
+    def walk(schema: dict[str, Any], value: Any, path: str) -> None:
+        if "properties" not in schema:
+            assert path in documented, path
+            return
+        assert schema["additionalProperties"] is False, path
+        assert set(value) <= set(schema["properties"]), path
+        if path in documented:
+            return
+        for name, inner in value.items():
+            walk(schema["properties"][name], inner, f"{path}.{name}" if path else name)
+
+    walk(schema, values, "")
+
+
+def test_w01_it_fails_closed_and_in_time() -> None:
+    for webhook in CONFIGURATION["webhooks"]:
+        assert webhook["failurePolicy"] == "Fail"
+        assert webhook["timeoutSeconds"] <= 10
+        assert webhook["matchPolicy"] == "Equivalent"
+        assert webhook["admissionReviewVersions"] == ["v1"]
+
+
+def test_w02_what_a_cluster_starts_from_is_not_judged() -> None:
+    (expression,) = IMAGES["namespaceSelector"]["matchExpressions"]
+    assert expression["key"] == "kubernetes.io/metadata.name"
+    assert expression["operator"] == "NotIn"
+    assert set(expression["values"]) == {"kube-system", "kube-node-lease", "trusted-images"}
+
+
+def test_w03_w04_w08_nobody_can_opt_out_by_a_label_or_a_condition() -> None:
+    for webhook in CONFIGURATION["webhooks"]:
+        assert "objectSelector" not in webhook
+        assert "matchConditions" not in webhook
+    assert "matchLabels" not in IMAGES["namespaceSelector"]
+
+
+def test_w10_reviews_have_no_side_effects() -> None:
+    assert {webhook["sideEffects"] for webhook in CONFIGURATION["webhooks"]} == {"None"}
+
+
+def test_x03_w13_every_kind_and_the_subresource_of_kubectl_debug_are_sent() -> None:
+    sent = {
+        (group, resource) for rule in IMAGES["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+    }
+    assert ("", "pods/ephemeralcontainers") in sent
+    judged = {(group, f"{kind.lower()}s") for group, kind in KINDS if group != "extensions"}
+    assert judged == sent - {("", "pods/ephemeralcontainers")}
+    for rule in IMAGES["rules"]:
+        assert rule["operations"] == ["CREATE", "UPDATE"]
+
+
+def test_w11_the_configuration_is_the_leaders_to_make_and_the_owners_to_end() -> None:
+    # Neither Helm nor kubectl apply it: it is made when a replica answers, and goes with the role.
+    assert not [d for d in DOCUMENTS if d["kind"] == "ValidatingWebhookConfiguration"]
+    installation = Installation(namespace="trusted-images")
+    assert one("ConfigMap", installation.configuration)
+    assert one("ClusterRole", installation.owner)
+    assert one("Service", installation.service)
+    assert "caBundle" not in IMAGES["clientConfig"]
+
+
+def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
+    cluster = {
+        (group, resource): (tuple(rule["verbs"]), tuple(rule.get("resourceNames", ())))
+        for rule in one("ClusterRole")["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+        if rule["verbs"] != ["create"]
+    }  # fmt: skip
+    name = ("trusted-images",)
+    assert cluster == {
+        ("trusted-images.dev", "trustpolicies"): (("get", "list", "watch"), ()),
+        ("trusted-images.dev", "clustertrustpolicies"): (("get", "list", "watch"), ()),
+        ("trusted-images.dev", "trustpolicies/status"): (("patch",), ()),
+        ("trusted-images.dev", "clustertrustpolicies/status"): (("patch",), ()),
+        ("", "namespaces"): (("get", "list", "watch"), ()),
+        ("", "secrets"): (("get",), ()),
+        ("", "configmaps"): (("get",), ()),
+        ("", "serviceaccounts"): (("get",), ()),
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): (("get", "patch", "delete"), name),
+        ("rbac.authorization.k8s.io", "clusterroles"): (("get",), name),
+        ("rbac.authorization.k8s.io", "clusterroles/finalizers"): (("update",), name),
+    }
+    creates = {
+        resource
+        for rule in one("ClusterRole")["rules"]
+        if rule["verbs"] == ["create"]
+        for resource in rule["resources"]
+    }
+    assert creates == {"events", "validatingwebhookconfigurations"}
+    for document in DOCUMENTS:
+        assert "*" not in json.dumps(document.get("rules", [])), document["kind"]
+
+
+def test_the_pod_is_restricted() -> None:
+    assert POD["securityContext"]["runAsNonRoot"] is True
+    assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert CONTAINER["securityContext"] == {
+        "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
+    }  # fmt: skip
+    assert POD["priorityClassName"] == "system-cluster-critical"
+    assert one("Deployment")["spec"]["replicas"] == 3
+    assert one("PodDisruptionBudget")["spec"]["minAvailable"] == 2
+    assert POD["topologySpreadConstraints"]
+
+
+def test_f28_a_replica_that_leaves_has_time_to_answer() -> None:
+    drain = next(int(word.partition("=")[2]) for word in CONTAINER["args"] if word.startswith("--drain-seconds"))
+    assert POD["terminationGracePeriodSeconds"] >= drain + 30
+    assert one("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert CONTAINER["readinessProbe"]["httpGet"]["path"] == "/readyz"
