@@ -1,0 +1,95 @@
+"""kopf against an API server: what is created, changed and deleted there is in force here, and nothing is written to it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kmock
+import pytest
+import yaml
+from kmock import ResourceInfo
+
+from tests.operator.test_policies import INLINE, SHOP, World
+from webhook.operator.handlers import follow
+from webhook.policy.parse import API_VERSION
+from webhook.policy.schema import RESOURCES
+
+ROOT = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
+
+
+class Server:
+    """The API server, spoken to as somebody else."""
+
+    def __init__(self, emulator: kmock.KubernetesEmulator, url: str, http: aiohttp.ClientSession) -> None:
+        self.emulator = emulator
+        self._url = url
+        self._http = http
+        self._version = 100
+
+    async def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+        headers = {"Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"}
+        data = None if body is None else json.dumps(body)
+        async with self._http.request(method, f"{self._url}{path}", data=data, headers=headers) as answer:
+            assert answer.status < 300, await answer.text()
+
+    def policy(self, spec: dict[str, Any] = INLINE, name: str = "web") -> dict[str, Any]:
+        self._version += 1
+        metadata = {"name": name, "namespace": "shop", "resourceVersion": str(self._version), "uid": f"uid-{name}"}
+        return {"apiVersion": API_VERSION, "kind": "TrustPolicy", "metadata": metadata, "spec": spec}
+
+
+@contextlib.asynccontextmanager
+async def following(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    emulator = kmock.KubernetesEmulator()
+    verbs = frozenset({"list", "watch", "get"})
+    for resource in RESOURCES:
+        emulator.resources[f"{API_VERSION}/{resource.plural}"] = ResourceInfo(
+            namespaced=resource.namespaced, kind=resource.kind, verbs=verbs
+        )
+    # Namespaces only by name: the emulator fails to list them, which kopf survives. The end-to-end suite follows them.
+    emulator.resources["v1/namespaces"] = ResourceInfo(namespaced=False, kind="Namespace", verbs=verbs)
+    async with kmock.Server(emulator) as server, aiohttp.ClientSession() as http:
+        config = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "clusters": [{"name": "x", "cluster": {"server": str(server.url)}}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            "users": [{"name": "x", "user": {"token": "t"}}],
+        }  # fmt: skip
+        file = tmp_path / "kubeconfig"
+        file.write_text(yaml.safe_dump(config))
+        monkeypatch.setenv("KUBECONFIG", str(file))
+        started = asyncio.Event()
+        task = asyncio.create_task(follow(world.policies, world.store, started))
+        try:
+            await asyncio.wait_for(started.wait(), 10)
+            yield Server(emulator, str(server.url).rstrip("/"), http)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_f22_w12_policies_are_followed_and_nothing_is_written_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    policies = world.store
+    async with following(world, tmp_path, monkeypatch) as server:
+        await server.send("POST", ROOT, server.policy())
+        await until(lambda: SHOP in policies.snapshot.index.policies)
+        await server.send("PATCH", f"{ROOT}/web", server.policy({**INLINE, "mode": "warn"}))
+        await until(lambda: policies.snapshot.index.policies[SHOP].mode == "warn")
+        # W-12: nothing is written to it, so that whoever deletes a policy waits for nobody.
+        kept = server.emulator.objects[f"{API_VERSION}/trustpolicies", "shop", "web"]
+        assert set(kept["metadata"]) == {"name", "namespace", "resourceVersion", "uid"}
+        await server.send("DELETE", f"{ROOT}/web")
+        await until(lambda: SHOP not in policies.snapshot.index.policies)
