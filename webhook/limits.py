@@ -175,3 +175,7 @@ MAX_STATUS: Final = 4 * KIB
 """Characters of a condition's message in a policy's status."""
 NAMESPACE_SECONDS: Final = 2.0
 """Seconds that a review waits for the labels of a namespace nobody has told us of."""
+MAX_PULL_SECRETS: Final = 32
+"""Pull secrets of one Pod that are read."""
+MAX_PULLERS: Final = 1_000
+"""Pods, as far as their pull secrets differ, whose logins are kept."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fake.kube import FakeKube
+from webhook import limits
 from webhook.image import parse_repository
 from webhook.kube import KubeError
 from webhook.kube.pullsecrets import Puller, PullSecrets
@@ -59,6 +60,22 @@ async def test_s07_the_pods_secrets_or_else_the_accounts(
 
 async def test_s07_a_pod_names_no_secret_of_another_namespace(kube: FakeKube) -> None:
     assert await PullSecrets(kube).of(puller("one", namespace="other")).access(REPOSITORY) == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../other/secrets/one", "..", "one/../two", "%2e%2e", "a?x=1", "a#b", "A", "", "x" * 300]
+)
+async def test_s07_a_name_that_is_a_path_is_never_asked_for(kube: FakeKube, name: str) -> None:
+    kube.put("/api/v1/namespaces/other/secrets/one", secret("others"))
+    for asked in (puller(name), puller(account=name), puller("one", namespace=name), puller(name, namespace=name)):
+        kube.asked.clear()
+        assert await PullSecrets(kube).of(asked).access(REPOSITORY) == ()
+        assert kube.asked == []
+
+
+async def test_s06_a_pod_that_names_many_secrets_has_few_of_them_read(kube: FakeKube) -> None:
+    await PullSecrets(kube).of(puller(*(f"s{i}" for i in range(1000)))).access(REPOSITORY)
+    assert len(kube.asked) == limits.MAX_PULL_SECRETS
 
 
 async def test_what_was_read_is_kept_for_a_while_and_for_its_pod_only(kube: FakeKube) -> None:

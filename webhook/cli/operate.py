@@ -20,7 +20,7 @@ from webhook.cli.hosting import Ports
 from webhook.cli.local import RegistriesFile
 from webhook.formats import FORMATS
 from webhook.judge.workload import Question
-from webhook.kube import KubeError
+from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog, log_as_json
@@ -142,7 +142,7 @@ async def _operate(
             return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
 
         async def find_namespace(name: str) -> None:
-            found = await kube.get(f"/api/v1/namespaces/{name}")
+            found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
             if found is not None:
                 store.put_namespace(name, found["metadata"].get("labels") or {})
 

@@ -3,6 +3,9 @@
 Only the library's transport is used (addresses, certificates, tokens that change): its models cost 100 MiB of memory.
 """
 
+import re
+from typing import Final
+
 
 class KubeError(Exception):
     """The API server did not do what was asked. `status` is the HTTP status, 0 for no answer."""
@@ -15,3 +18,15 @@ class KubeError(Exception):
     def is_conflict(self) -> bool:
         """Somebody else wrote in between, or made it first."""
         return self.status == 409
+
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can name an object.
+
+    What a review says is written by anybody, and becomes a part of a path that our own identity asks for: `../../kube-system/secrets/x`
+    must not (attack S-07).
+    """
+    return _NAME.fullmatch(text) is not None and ".." not in text

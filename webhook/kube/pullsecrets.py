@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from webhook import limits
 from webhook.image import Repository
-from webhook.kube import KubeError
+from webhook.kube import KubeError, is_name
 from webhook.kube.client import Kube
 from webhook.kube.entries import Entries
 from webhook.memory.cache import Memo
@@ -40,7 +40,7 @@ class PullSecrets:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
-        self._configs: Memo[_Configs] = Memo(limits.PULL_SECRET_SECONDS, limits.MAX_TOKENS)
+        self._configs: Memo[_Configs] = Memo(limits.PULL_SECRET_SECONDS, limits.MAX_PULLERS)
 
     def of(self, puller: Puller) -> "PullSecretKeychain":
         """The keychain of one Pod."""
@@ -49,14 +49,19 @@ class PullSecrets:
     async def _read(self, puller: Puller) -> _Configs:
         """Raises `Unavailable` if the API server does not answer, or will not."""
         try:
+            if not is_name(puller.namespace):
+                return ()
             # The API server itself adds the account's to Pods that name none; templates have not been there yet.
             names = puller.pull_secrets or await self._names_of_account(puller.namespace, puller.service_account)
-            found = await asyncio.gather(*(self._config(puller.namespace, name) for name in names))
+            readable = [name for name in names if is_name(name)][: limits.MAX_PULL_SECRETS]
+            found = await asyncio.gather(*(self._config(puller.namespace, name) for name in readable))
         except KubeError as e:
             raise Unavailable(f"pull secrets: {e}") from e
         return tuple(config for config in found if config is not None)
 
     async def _names_of_account(self, namespace: str, name: str) -> tuple[str, ...]:
+        if not is_name(name):
+            return ()
         account = await self._kube.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", resourceVersion="0")
         secrets = (account or {}).get("imagePullSecrets") or ()
         return tuple(secret["name"] for secret in secrets if secret.get("name"))
