@@ -151,6 +151,14 @@ def test_all_replicas_killed_fails_closed_and_heals(lab: Lab, shop: str, images:
     assert conditions(lab, shop)["Ready"] == "InForce"
 
 
+def test_w02_a_restarted_node_heals_by_itself(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    # All of the cluster at once: nothing that it starts from may wait for us.
+    run("docker", "restart", f"{lab.cluster.name}-control-plane", seconds=120)
+    until(lambda: len(lab.replicas()) == 3, "three replicas after the restart", 180, 1)
+    until(lambda: lab.cluster.try_out(pod(images["signed"]), shop), "reviews answered", 60)
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "and judged", 30)
+
+
 def test_w11_uninstalling_leaves_nothing_that_refuses(lab: Lab, shop: str, images: dict[str, str]) -> None:
     from tests.e2e.conftest import install
 
