@@ -39,7 +39,8 @@ async def _measure(namespace: str, image: str, count: int) -> list[Figure]:
             judged.append(await _create(kube, namespace, image))
             exempt.append(await _create(kube, _EXEMPT, image))
         together = {}
-        for where in (namespace, _EXEMPT):
+        for where in (namespace, _EXEMPT, namespace, _EXEMPT):
+            # The second round counts: in the first one connections are made.
             started = time.perf_counter()
             await asyncio.gather(*(_create(kube, where, image) for _ in range(50)))
             together[where] = time.perf_counter() - started

@@ -120,13 +120,14 @@ async def _operate(
     metrics, store = Metrics(), PolicyStore()
     async with contextlib.AsyncExitStack() as stack:
         kube: Kube = await stack.enter_async_context(connected())
-        background = await stack.enter_async_context(running.background())
         policies = Policies(
             store, ClusterKeys(kube), FORMATS, installation.namespace, lambda: _count(policies, metrics)
         )
         lease = Lease(kube, installation.namespace, installation.service, identity)
         leader = Leader(kube, policies, installation, hosting.now)
+        # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
+        background = await stack.enter_async_context(running.background())
         background(lease.lead(leader.work))
         background(_following(kube, policies, store, stopping))
 

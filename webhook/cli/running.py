@@ -62,6 +62,7 @@ async def background() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], No
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _report(task: "asyncio.Task[None]") -> None:

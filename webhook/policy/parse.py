@@ -380,8 +380,7 @@ def warnings(policy: Policy) -> tuple[str, ...]:
     if not policy.signers:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
     for named in policy.signers:
-        if isinstance(named.signer, Unresolved):
-            notes.append(f'signer "{named.name}": {named.signer.reason}')
-        else:
+        # A key that has not been read is no danger; the status tells of it.
+        if not isinstance(named.signer, Unresolved):
             notes += [f'signer "{named.name}": {danger}' for danger in named.signer.dangers()]
     return tuple(notes)
