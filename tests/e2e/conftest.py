@@ -184,9 +184,9 @@ def save_image(cluster: Cluster, file: Path) -> None:
     node = f"{cluster.name}-control-plane"
     ctr = ["docker", "exec", node, "ctr", "-n", "k8s.io", "images"]
     pause = next(line for line in run(*ctr, "ls", "-q").splitlines() if "/pause:" in line)
-    # Not under /tmp, which lies outside of what can be copied, and not as a stream, which may end too early.
-    run(*ctr, "export", "/root/pause.tar", pause)
-    run("docker", "cp", f"{node}:/root/pause.tar", str(file))
+    # A file at the top of the node, since its /tmp cannot be copied from, and no stream, which may end too early.
+    run(*ctr, "export", "/pause.tar", pause)
+    run("docker", "cp", f"{node}:/pause.tar", str(file))
 
 
 def install(lab: Lab) -> None:

@@ -78,7 +78,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
         async def counted(question: Question, *args: object) -> object:
             w.judged.append(question)
-            return await judging(question, *args)  # type: ignore[arg-type]
+            return await judging(question, *args)  # type: ignore[arg-type]  # passed on as they came
 
         monkeypatch.setattr(judge, "judge", counted)
         yield w
