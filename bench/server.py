@@ -51,7 +51,7 @@ async def _main(count: int) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], dt.datetime.now(dt.UTC)))
         before, started = _rss(), time.perf_counter()
-        store = PolicyStore(every_namespace=True)
+        store = PolicyStore()
         store.replace_all([world.policy(host), *world.other_policies(count - 1)])
         store.set_ready()
         loaded = time.perf_counter() - started

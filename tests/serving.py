@@ -111,7 +111,7 @@ async def serving(
 
 def ready_store(*policies: Any) -> PolicyStore:
     """A store with these policies in force."""
-    store = PolicyStore(every_namespace=True)
+    store = PolicyStore()
     store.replace_all(policies)
     store.set_ready()
     return store

@@ -4,10 +4,12 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -459,3 +461,16 @@ async def test_a_port_that_is_taken_is_misuse(policy: str) -> None:
     assert process.returncode == 2
     assert f"cannot listen on 127.0.0.1 port {port}: " in said.decode()
     assert "Traceback" not in said.decode()
+
+
+@pytest.mark.parametrize("command", ["operate", "withdraw"])
+def test_without_a_cluster_the_commands_for_one_are_misused(command: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")}
+    ran = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", "from webhook.cli import main; main()", command],
+        env={**environment, "KUBECONFIG": str(tmp_path / "none")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert "neither in a Pod nor with a kubeconfig" in ran.stderr
+    assert "Traceback" not in ran.stderr

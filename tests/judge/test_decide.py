@@ -71,7 +71,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     sign_bundle(registry, "app", registry.push_image("app", "v1"), key("a"))
     with ThreadPoolExecutor(1) as pool:
         judge = Judge(registries, pool=pool, now=lambda: captures.NOW, observer=Recalls())
-        store = PolicyStore(every_namespace=True)
+        store = PolicyStore()
         w = World(registry, registries, None, store)  # type: ignore[arg-type]  # made in the next line, from w itself
         w.decider = Decider(judge, store, lambda _: w.keychain, clock=lambda: w.clock)
         judging = judge.judge
@@ -129,6 +129,7 @@ class TestKeptAnswers:
         assert (await world.ask()).code == 403
 
     async def test_the_labels_of_a_namespace_count_at_once(self, world: World) -> None:
+        world.store.put_namespace("shop", {})
         selects = {"namespaces": {"selector": {"matchLabels": {"tier": "gold"}}}}
         world.store.put(policy("gold", {**selects, "signers": [{"name": "b", "cosign": {"key": key("b").pem}}]}))
         await world.warm()

@@ -477,7 +477,7 @@ async def test_d07_one_namespaces_slow_images_do_not_take_the_turns_of_another(
     stalled = asyncio.create_task(world.ask(everywhere, *slow, seconds=0.5, labels={"shop": {}, "other": {}}))
     await asyncio.sleep(0.05)
     assert len(under_way) == 2
-    store = PolicyStore(every_namespace=True)
+    store = PolicyStore()
     store.replace_all(everywhere)
     asked = Question(Workload("other", "default", {}), (), (Placed("spec", f"{HOST}/app:v1", "main"),))
     judged = await world.judge.judge(asked, store.snapshot, ANONYMOUS, asyncio.get_running_loop().time() + 2)

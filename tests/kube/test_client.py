@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 
+from tests.fake.kubeconfig import write_kubeconfig
 from webhook import limits
 from webhook.kube import KubeError
 from webhook.kube.client import Kube, connected
@@ -26,14 +26,7 @@ async def api_server(answer: Answering, tmp_path: Path, monkeypatch: pytest.Monk
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    named = [{"name": "x", "cluster": {"server": f"http://{host}:{port}"}}]
-    config = {
-        "apiVersion": "v1", "kind": "Config", "clusters": named, "current-context": "x",
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-        "users": [{"name": "x", "user": {"token": "s3cret-CANARY"}}],
-    }  # fmt: skip
-    file = tmp_path / "kubeconfig"
-    file.write_text(yaml.safe_dump(config))
+    file = write_kubeconfig(tmp_path, f"http://{host}:{port}", "s3cret-CANARY")
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     try:

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import kmock
 import pytest
-import yaml
 from kmock import ResourceInfo
 
+from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_policies import INLINE, SHOP, World
 from webhook.operator.handlers import follow
 from webhook.policy.parse import API_VERSION
@@ -53,14 +53,7 @@ async def following(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # Namespaces only by name: the emulator fails to list them, which kopf survives. The end-to-end suite follows them.
     emulator.resources["v1/namespaces"] = ResourceInfo(namespaced=False, kind="Namespace", verbs=verbs)
     async with kmock.Server(emulator) as server, aiohttp.ClientSession() as http:
-        config = {
-            "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "x", "cluster": {"server": str(server.url)}}],
-            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-            "users": [{"name": "x", "user": {"token": "t"}}],
-        }  # fmt: skip
-        file = tmp_path / "kubeconfig"
-        file.write_text(yaml.safe_dump(config))
+        file = write_kubeconfig(tmp_path, str(server.url))
         monkeypatch.setenv("KUBECONFIG", str(file))
         started = asyncio.Event()
         task = asyncio.create_task(follow(world.policies, world.store, started))

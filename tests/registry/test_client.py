@@ -165,7 +165,7 @@ async def _judged(w: World, keychain: Keychain | None = None) -> Allowed | Denie
         pool = ThreadPoolExecutor(1)
         judge = Judge(w.client, pool=pool, now=lambda: captures.NOW, observer=Silent())
         w.judge = judge  # type: ignore[attr-defined]  # kept for the second question
-    store = PolicyStore(every_namespace=True)
+    store = PolicyStore()
     store.put(policy("shop/web", {"signers": [{"name": "a", "cosign": {"key": key("a").pem}}]}))
     question = Question(Workload("shop", "default", {}), (), (Placed("spec", f"{w.name}:v1", "main"),))
     deadline = asyncio.get_running_loop().time() + 5

@@ -18,6 +18,7 @@ from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports
 from webhook.cli.local import RegistriesFile
+from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.formats import FORMATS
 from webhook.judge.workload import Question
 from webhook.kube import KubeError, is_name
@@ -66,18 +67,16 @@ def command(
         bool, typer.Option(help="Make and renew the certificate, or leave that to whoever fills the Secret.")
     ] = True,
     registries: RegistriesFile = None,
-    address: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - the Pod's own
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The webhook's port (HTTPS).")] = 8443,
-    metrics_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port of /livez, /readyz, /metrics (HTTP).")
-    ] = 8080,
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, max=300, help="Seconds between not ready and closing, after SIGTERM.")
-    ] = 5.0,
+    address: Address = ANY_ADDRESS,
+    port: Port = 8443,
+    metrics_port: MetricsPort = 8080,
+    drain_seconds: DrainSeconds = 5.0,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
-    from webhook.operator.leader import Installation
-
+    try:
+        from webhook.operator.leader import Installation
+    except ImportError as e:
+        local.misused(f"{e.name} is not installed: the extra `operator` has what runs in a cluster")
     log_as_json(sys.stderr)
     settings = local.registry_settings(registries, plain_http=False)
     installation = Installation(
@@ -88,16 +87,18 @@ def command(
         owner=name,
         managed=manage_certificate,
     )
-    running.run(
-        _operate(
-            installation,
-            settings,
-            identity=identity or socket.gethostname(),
-            address=address,
-            ports=Ports(port, metrics_port),
-            drain_seconds=drain_seconds,
-        )
+    serving = _operate(
+        installation,
+        settings,
+        identity=identity or socket.gethostname(),
+        address=address,
+        ports=Ports(port, metrics_port),
+        drain_seconds=drain_seconds,
     )
+    try:
+        running.run(serving)
+    except (KubeError, hosting.CannotListen) as e:
+        local.misused(str(e))
 
 
 async def _operate(

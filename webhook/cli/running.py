@@ -5,9 +5,19 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any, Final
+
+import typer
 
 _log = logging.getLogger(__name__)
+
+Address = Annotated[str, typer.Option(help="The address to listen on.")]
+ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - a Pod's own; whoever runs it elsewhere names another
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The webhook's port (HTTPS).")]
+MetricsPort = Annotated[int, typer.Option(min=0, max=65535, help="The port of /livez, /readyz, /metrics (HTTP).")]
+DrainSeconds = Annotated[
+    float, typer.Option(min=0, max=300, help="Seconds between not ready and closing, after SIGTERM.")
+]
 
 Stopping = asyncio.Queue[signal.Signals]
 """Why the process should end; empty while it should not."""

@@ -16,6 +16,7 @@ from webhook.admission.tls import ServingCertificate, write_self_signed
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports
 from webhook.cli.local import Home, PolicyFiles, RegistriesFile
+from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
@@ -46,14 +47,10 @@ def command(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", metavar="FILE")] = None,
     registries: RegistriesFile = None,
-    address: Annotated[str, typer.Option(help="The address to listen on.")] = "0.0.0.0",  # noqa: S104 - the Service's
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The webhook's port (HTTPS).")] = 8443,
-    metrics_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port of /livez, /readyz, /metrics (HTTP).")
-    ] = 8080,
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, max=300, help="Seconds between not ready and closing, after SIGTERM.")
-    ] = 5.0,
+    address: Address = ANY_ADDRESS,
+    port: Port = 8443,
+    metrics_port: MetricsPort = 8080,
+    drain_seconds: DrainSeconds = 5.0,
     operator_namespace: Home = "trusted-images",
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from webhook.cli import local
+from webhook.kube import KubeError
 
 HELP: Final = """Take the webhook configuration of an installation away: from then on nothing is judged.
 
@@ -23,9 +24,11 @@ def command(
     name: Annotated[str, typer.Option(help="The name of its Service.")] = "trusted-images",
 ) -> None:
     """Exits with 2 if the API server does not do it."""
-    from webhook.kube import KubeError
-    from webhook.kube.client import connected
-    from webhook.operator.leader import Installation, withdraw
+    try:
+        from webhook.kube.client import connected
+        from webhook.operator.leader import Installation, withdraw
+    except ImportError as e:
+        local.misused(f"{e.name} is not installed: the extra `operator` has what speaks to a cluster")
 
     async def run() -> None:
         async with connected() as kube:

@@ -15,26 +15,24 @@ _NAME_LABEL = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Policies and the labels of namespaces at one moment. `every_namespace`: those not listed exist, with no labels."""
+    """Policies and the labels of namespaces at one moment."""
 
     index: PolicyIndex
     namespaces: Mapping[str, Labels] = field(default_factory=dict)
-    every_namespace: bool = False
-    generation: int = 0
 
     def namespace_labels(self, name: str) -> Labels | None:
         """The labels of a namespace; None if they are not known."""
-        labels = self.namespaces.get(name)
-        if labels is None and self.every_namespace:
-            return {_NAME_LABEL: name}
-        return labels
+        return self.namespaces.get(name)
 
 
 class PolicyStore:
-    """Holds the snapshot; what changes nothing leaves it as it is, and so everything that rests on it. Not ready until the first full list of policies has been put in."""
+    """Holds the snapshot; what changes nothing leaves it as it is, and so everything that rests on it.
 
-    def __init__(self, *, every_namespace: bool = False) -> None:
-        self.snapshot = Snapshot(PolicyIndex.of(()), every_namespace=every_namespace)
+    Not ready until the first full list of policies has been put in.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot(PolicyIndex.of(()))
         self.is_ready = False
 
     def set_ready(self) -> None:
@@ -80,5 +78,4 @@ class PolicyStore:
         self._replace(self.snapshot.index, left)
 
     def _replace(self, index: PolicyIndex, namespaces: Mapping[str, Labels]) -> None:
-        old = self.snapshot
-        self.snapshot = Snapshot(index, namespaces, old.every_namespace, old.generation + 1)
+        self.snapshot = Snapshot(index, namespaces)
