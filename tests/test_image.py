@@ -31,6 +31,8 @@ DIGEST = f"sha256:{HEX}"
         ("index.docker.io/nginx:1", "docker.io/library/nginx:1"),
         ("registry-1.docker.io/acme/web:1", "docker.io/acme/web:1"),
         ("docker.io:443/nginx", "docker.io/library/nginx:latest"),
+        ("registry.hub.docker.com/acme/app", "docker.io/acme/app:latest"),
+        ("[::ffff:7f00:1]:5000/app", "127.0.0.1:5000/app:latest"),
         ("ghcr.io/acme/web", "ghcr.io/acme/web:latest"),
         ("ghcr.io:443/acme/web:v1", "ghcr.io/acme/web:v1"),
         ("GHCR.io/acme/web:v1", "ghcr.io/acme/web:v1"),

@@ -36,7 +36,7 @@ class FakeKube(Kube):
         self._version += 1
         del self.objects[path]
 
-    async def request(  # noqa: C901 - one arm for each method
+    async def request(  # noqa: C901, PLR0912 - one arm for each method
         self,
         method: Method,
         path: str,
@@ -81,6 +81,9 @@ class FakeKube(Kube):
                 place = path.removesuffix("/status")
                 if place not in self.objects:
                     raise KubeError(f"{place}: not found", 404)
+                uid = (body or {}).get("metadata", {}).get("uid")
+                if uid not in {None, self.objects[place]["metadata"]["uid"]}:
+                    raise KubeError(f"{place}: another object by now", 409)
                 return self.put(place, _merged(copy.deepcopy(self.objects[place]), body or {}))
             case "DELETE" if found is not None:
                 self.remove(path)

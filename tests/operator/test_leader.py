@@ -204,3 +204,11 @@ async def test_f33_a_status_that_cannot_be_written_stops_no_other(lab: Lab) -> N
     await lab.leader.write_statuses()
     assert "status" in lab.kube.objects[f"{root}/web"]
     assert SHOP in lab.policies.in_force
+
+
+async def test_an_object_made_anew_does_not_get_the_status_of_the_one_before(lab: Lab) -> None:
+    path = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies/web"
+    lab.policies.seen(lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": INLINE}))
+    lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": {}})
+    await lab.leader.write_statuses()
+    assert "status" not in lab.kube.objects[path]

@@ -40,8 +40,8 @@ from webhook.memory.store import PolicyStore
 from webhook.policy.policy import Workload
 from webhook.registry.client import RegistryClient, RegistryPort
 from webhook.registry.dockerconfig import AnonymousKeychain
-from webhook.registry.settings import RegistrySettings, parse_settings
-from webhook.registry.transport import Timeouts, is_refused
+from webhook.registry.settings import FixedSettings, RegistrySettings, parse_settings
+from webhook.registry.transport import Timeouts, Transport, is_refused
 from webhook.trust import Credential, Descriptor, Keychain, Rejected, Unavailable
 from webhook.verdict import Allowed, Denied, Finding, Ruling, Undecided
 
@@ -870,3 +870,26 @@ async def test_s09_f41_a_proxy_that_is_down_is_an_outage_and_its_password_is_not
         with pytest.raises(Unavailable) as caught:
             await w.resolve()
     assert "CANARY" not in str(caught.value) + caplog.text
+
+
+async def test_r06_an_index_of_indexes_is_told_apart() -> None:
+    async with world() as w:
+        inner = w.registry.push_index(PATH, "inner", [w.digest])
+        w.registry.push_index(PATH, "outer", [inner])
+        found = {tag: await w.port().resolve(parse_reference(f"{w.name}:{tag}")) for tag in ("v1", "inner", "outer")}
+        assert [one.is_nested for one in found.values()] == [False, False, True]
+
+
+async def test_d01_a_manifest_of_signatures_is_smaller_than_an_images() -> None:
+    async with world() as w:
+        w.script("/manifests/x", answers(b" " * (limits.MAX_SIGNATURE_MANIFEST + 1), {"Content-Type": OCI_MANIFEST}))
+        with pytest.raises(Rejected, match=f"more than {limits.MAX_SIGNATURE_MANIFEST} bytes"):
+            await w.port().manifest(parse_repository(w.name), "x")
+
+
+def test_s05_a_configured_name_may_lead_to_private_addresses_and_not_to_link_local_ones() -> None:
+    settings = parse_settings(b"registries: [{host: 'reg.internal:5000'}]", "x")
+    transport = Transport(FixedSettings(settings))
+    assert transport._allows("reg.internal", 5000, "10.0.0.1")
+    assert not transport._allows("other.internal", 5000, "10.0.0.1")
+    assert not transport._allows("reg.internal", 5000, "169.254.169.254")
