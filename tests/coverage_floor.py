@@ -17,9 +17,9 @@ DECIDING = (
     "webhook/image.py",
     "webhook/verdict.py",
     "webhook/trust.py",
-    "webhook/policy/*",
-    "webhook/formats/*",
-    "webhook/judge/*",
+    "webhook/policy/**",
+    "webhook/formats/**",
+    "webhook/judge/**",
     "webhook/admission/review.py",
 )
 

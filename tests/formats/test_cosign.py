@@ -28,7 +28,9 @@ from tests.fake.signing import (
 )
 from tests.formats.test_contract import claim_of, judged
 from webhook import limits
-from webhook.formats.cosign import FORMAT, Cosign, CosignSpec
+from webhook.formats.cosign import FORMAT
+from webhook.formats.cosign.signer import Cosign
+from webhook.formats.cosign.spec import CosignSpec
 from webhook.image import Digest, Repository, Subject
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Claim, KeyRef, Rejected, Unavailable, Untrusted

@@ -1,0 +1,85 @@
+"""What cosign writes into registries: media types, annotations, and the JSON of manifests, bundles and payloads.
+
+Read loosely where signers may add what we do not know, and strictly where a specification says that everything must be understood.
+Sources: cosign, SIGNATURE_SPEC.md; sigstore, protobuf-specs `sigstore_bundle.proto`; OCI image specification, "manifest".
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
+"""What a bundle must state to count as a signature. An attestation by the same key does not, unlike in cosign itself."""
+
+SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
+SIGNATURE_ARTIFACT: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
+_BUNDLE_V03: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+BUNDLES: Final = frozenset(
+    {
+        _BUNDLE_V03,
+        "application/vnd.dev.sigstore.bundle+json;version=0.3",
+        "application/vnd.dev.sigstore.bundle+json;version=0.2",
+        "application/vnd.dev.sigstore.bundle+json;version=0.1",
+    }
+)
+SIGNATURE: Final = "dev.cosignproject.cosign/signature"
+CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
+PAYLOAD_TYPES: Final = frozenset({"cosign container image signature"})
+
+
+class PublicKeyMaterial(Struct):
+    """Which key signed, by the hash of its SPKI: a hint, never a proof."""
+
+    hint: str = ""
+
+
+class Timestamps(Struct):
+    """RFC 3161 timestamps over the signature."""
+
+    rfc3161_timestamps: list[Any] | None = msgspec.field(default=None, name="rfc3161Timestamps")
+
+
+class Material(Struct, rename="camel"):
+    """What a bundle brings to be verified with; exactly one of the first three."""
+
+    public_key: PublicKeyMaterial | None = None
+    certificate: Any = None
+    x509_certificate_chain: Any = msgspec.field(default=None, name="x509CertificateChain")
+    tlog_entries: list[Any] | None = None
+    timestamp_verification_data: Timestamps | None = None
+
+
+class Bundle(Struct, rename="camel"):
+    """A sigstore bundle, v0.1 to v0.3."""
+
+    media_type: str
+    verification_material: Material
+    dsse_envelope: Any = None
+
+
+class SignedIdentity(Struct, rename="kebab", forbid_unknown_fields=True):
+    """Which image name was signed."""
+
+    docker_reference: str
+
+
+class SignedImage(Struct, rename="kebab", forbid_unknown_fields=True):
+    """Which digest was signed."""
+
+    docker_manifest_digest: str
+
+
+class Critical(Struct, forbid_unknown_fields=True):
+    """Every member must be understood: that is what "critical" means."""
+
+    identity: SignedIdentity
+    image: SignedImage
+    type: str
+
+
+class Payload(Struct):
+    """What a classic signature is over."""
+
+    critical: Critical
+    optional: dict[str, Any] | None = None
