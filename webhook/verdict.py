@@ -21,6 +21,7 @@ class Proof:
 
     `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI). `origin` is where the evidence
     was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
+    `valid_until`: from this time on the same evidence would not prove it again (None: it always would).
     """
 
     format: str
@@ -28,6 +29,7 @@ class Proof:
     origin: str
     signed_at: datetime | None = None
     statement: bytes | None = None
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

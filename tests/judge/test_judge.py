@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tests.policies import policy
 from webhook import limits
 from webhook.image import Digest, ImageReference, Repository, digest_of
 from webhook.judge.enforce import settle
-from webhook.judge.evaluate import Judge, Judgement
+from webhook.judge.evaluate import Judge, Judgement, _seconds_to_keep
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore
 from webhook.parsing import Invalid
@@ -33,6 +34,7 @@ from webhook.verdict import (
     Denied,
     Finding,
     PolicyKey,
+    Proof,
     Ruling,
     Satisfied,
     Uncovered,
@@ -717,3 +719,22 @@ async def test_of_signers_nobody_asked_about_it_is_told_why(world: World) -> Non
     assert {str(named.finding) for named in ruling.findings} == {str(Unknown(("there is no such image",)))}
     refused = await world.rulings([cosign(tags="refuse")], f"{HOST}/app:v1", seconds=-1)
     assert [named.finding for named in refused[0].findings] == [Unknown(("not needed for the decision",))]
+
+
+@pytest.mark.parametrize(
+    ("ends", "seconds"),
+    [
+        ((None,), limits.PROOF_SECONDS),
+        ((dt.timedelta(days=9),), limits.PROOF_SECONDS),
+        ((None, dt.timedelta(minutes=9), dt.timedelta(minutes=4)), 240.0),
+        ((dt.timedelta(minutes=-1),), 0.0),
+    ],
+)
+def test_a_finding_is_kept_no_longer_than_the_proof_that_ends_first(
+    ends: tuple[dt.timedelta | None, ...], seconds: float
+) -> None:
+    proofs = frozenset(
+        Proof("cosign", str(i), "here", valid_until=None if end is None else captures.NOW + end)
+        for i, end in enumerate(ends)
+    )
+    assert _seconds_to_keep(Satisfied(proofs), captures.NOW) == seconds

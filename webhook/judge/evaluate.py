@@ -155,7 +155,7 @@ class Judge:
         self._now = now
         self._observer = observer
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._findings: Memo[Finding] = Memo(_seconds_to_keep, limits.MAX_PROOFS)
+        self._findings: Memo[Finding] = Memo(lambda finding: _seconds_to_keep(finding, self._now()), limits.MAX_PROOFS)
 
     async def judge(self, question: Question, snapshot: Snapshot, keychain: Keychain, deadline: float) -> Judged:
         """What each image gets under each policy that speaks about it.
@@ -587,10 +587,12 @@ def _fix(case: _Case, policy: Policy, subject: Subject) -> str | None:
 
 
 # ── keeping and waiting ──────────────────────────────────────────────────────────────────────────────────────────────
-def _seconds_to_keep(finding: Finding) -> float:
+def _seconds_to_keep(finding: Finding, now: datetime) -> float:
     match finding:
         case Satisfied():
-            return limits.PROOF_SECONDS
+            # No longer than the proof that ends first: without it the finding might be another.
+            ends = [proof.valid_until for proof in finding.proofs if proof.valid_until is not None]
+            return max(0.0, min([limits.PROOF_SECONDS, *((end - now).total_seconds() for end in ends)]))
         case Unsatisfied():
             return jittered(limits.MIN_DENIAL_SECONDS, limits.MAX_DENIAL_SECONDS)
         case Unknown():
