@@ -132,6 +132,20 @@ class Registry(Protocol):
         """
         ...
 
+    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+        """What lies at a URL that is no part of a registry: a lookaside store, a notary server, a revocation list.
+
+        At most `limit` bytes, hashed by nobody; no login is shown to it. Plain HTTP is refused unless the operator allows it for
+        the host, or `insecure_http`: for what is signed itself.
+        """
+        ...
+
+    async def post(
+        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+    ) -> bytes | None:
+        """What a service answers to `body`, under the same rules: an OCSP responder."""
+        ...
+
     async def attachments(self, subject: Subject, tag: str) -> "Attachments":
         """What a tag beside the image names, and the image's referrers, asked for at once. Raises nothing."""
         ...

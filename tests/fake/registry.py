@@ -22,13 +22,17 @@ def to_json(document: object) -> bytes:
 
 
 class FakeRegistry:
-    """What it holds is public: tests read and change it. `asked` counts calls of the port by method."""
+    """What it holds is public: tests read and change it. `asked` counts calls of the port by method.
+
+    `documents` by URL lie outside of the registry; a service among them is a function of what is posted.
+    """
 
     def __init__(self, *, referrers_api: bool = True) -> None:
         self.referrers_api = referrers_api
         self.manifests: dict[tuple[str, Digest], Manifest] = {}
         self.tags: dict[tuple[str, str], Digest] = {}
         self.blobs: dict[Digest, bytes] = {digest_of(b"{}"): b"{}"}
+        self.documents: dict[str, bytes | Callable[[bytes], bytes]] = {}
         self.asked: Counter[str] = Counter()
         self.failures: dict[str, Callable[[], Exception]] = {}
 
@@ -151,6 +155,24 @@ class FakeRegistry:
             if path == repository and about.get("digest") == subject:
                 found.append(Descriptor(digest, manifest.media_type, len(manifest.body)))
         return found
+
+    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+        return self._document("get", url, b"", limit, insecure_http)
+
+    async def post(
+        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+    ) -> bytes | None:
+        return self._document("post", url, body, limit, insecure_http)
+
+    def _document(self, method: str, url: str, body: bytes, limit: int, insecure_http: bool) -> bytes | None:
+        self._asked(method, url)
+        if url.startswith("http://") and not insecure_http:
+            raise Rejected(f"{url}: plain HTTP")
+        found = self.documents.get(url)
+        answer = found(body) if callable(found) else found
+        if answer is not None and len(answer) > limit:
+            raise Rejected(f"{url}: an answer of more than {limit} bytes")
+        return answer
 
     async def attachments(self, subject: Subject, tag: str) -> Attachments:
         tagged: Manifest | Rejected | Unavailable | None

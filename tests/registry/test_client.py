@@ -683,7 +683,7 @@ async def test_f10_redirects_are_bounded() -> None:
 async def test_s02_a_login_that_is_posted_is_not_redirected() -> None:
     async with world(users={"<token>": "refresh"}, bearer=True) as w:
         w.script("/token", redirect("/elsewhere"))
-        with pytest.raises(Unavailable, match="redirects a login, which is refused"):
+        with pytest.raises(Unavailable, match="redirects what is posted to it, which is refused"):
             await w.resolve(keychain=Logins(Credential("<token>", "refresh", identity_token=True)))
 
 

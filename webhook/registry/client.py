@@ -21,8 +21,9 @@ from webhook.parsing import Invalid, convert, quote, read_json
 from webhook.registry import auth
 from webhook.registry.auth import Challenge
 from webhook.registry.dockerconfig import DockerConfigKeychain
+from webhook.registry.documents import Documents
 from webhook.registry.settings import FixedSettings, HostSettings, RegistrySettings, Settings
-from webhook.registry.transport import Answer, Timeouts, Transport
+from webhook.registry.transport import Answer, Body, Timeouts, Transport
 from webhook.trust import (
     Access,
     Attachments,
@@ -120,6 +121,7 @@ class RegistryClient:
         self._transport = Transport(
             self.settings, private_addresses=private_addresses, observe=observe, timeouts=timeouts, clock=clock
         )
+        self.documents = Documents(self._transport)
         # Hosts are named by Pods, so what is kept of them is bounded.
         self._challenges: cachetools.LRUCache[str, Challenge | None] = cachetools.LRUCache(limits.MAX_TOKENS)
         self._first: cachetools.LRUCache[str, asyncio.Lock] = cachetools.LRUCache(limits.MAX_TOKENS)
@@ -432,6 +434,17 @@ class RegistryPort:
     async def referrers(self, subject: Subject) -> Sequence[Descriptor] | None:
         """The referrers API's list, or None where there is no such API."""
         return await self._client.referrers(subject, await self._access(subject.repository))
+
+    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+        """What lies at a URL."""
+        return await self._client.documents.ask(url, limit, insecure_http=insecure_http)
+
+    async def post(
+        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+    ) -> bytes | None:
+        """What a service answers."""
+        sent = Body(body, media_type)
+        return await self._client.documents.ask(url, limit, post=sent, insecure_http=insecure_http)
 
     async def attachments(self, subject: Subject, tag: str) -> Attachments:
         """What a tag names and the referrers, asked for at once."""

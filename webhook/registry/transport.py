@@ -38,6 +38,18 @@ _IDENTITY: Final = {"Accept-Encoding": "identity", "User-Agent": "trusted-images
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """What is posted, and what it is."""
+
+    content: bytes
+    media_type: str
+
+
+Form = Mapping[str, str] | Body
+"""The body of a POST: fields of a form, or bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a server said; `body` is complete and within the limit, and of an error only its beginning."""
 
@@ -147,7 +159,7 @@ class Transport:
         limit: int,
         *,
         headers: Mapping[str, str] | None = None,
-        form: Mapping[str, str] | None = None,
+        form: Form | None = None,
     ) -> Answer:
         """The answer to a GET (with `form`: a POST), after bounded retries and redirects; any status but those retried.
 
@@ -159,7 +171,8 @@ class Transport:
             raise Unavailable(f"{host}: has asked to be left alone for {left:.0f} s more", retry_after=left)
         with self._requests.holding(host) as held:
             held.add(1)
-            return await self._tried(registry, url, limit, headers or {}, form)
+            kind = {"Content-Type": form.media_type} if isinstance(form, Body) else {}
+            return await self._tried(registry, url, limit, {**(headers or {}), **kind}, form)
 
     async def _tried(
         self,
@@ -167,7 +180,7 @@ class Transport:
         url: yarl.URL,
         limit: int,
         headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
+        form: Form | None,
     ) -> Answer:
         tries = 0
         while True:
@@ -193,7 +206,7 @@ class Transport:
         url: yarl.URL,
         limit: int,
         headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
+        form: Form | None,
     ) -> Answer:
         origin, seen = url.origin(), 0
         while True:
@@ -209,7 +222,7 @@ class Transport:
             if seen > limits.MAX_REDIRECTS:
                 raise Unavailable(f"{registry.host}: more than {limits.MAX_REDIRECTS} redirects")
             if form is not None:
-                raise Unavailable(f"{registry.host}: its token service redirects a login, which is refused")
+                raise Unavailable(f"{registry.host}: redirects what is posted to it, which is refused")
             try:
                 target = url.join(yarl.URL(location))
             except ValueError as e:
@@ -218,11 +231,11 @@ class Transport:
                 raise Unavailable(f"{registry.host}: redirects to an address that is refused")
             if url.scheme == "https" and target.scheme != "https":
                 raise Unavailable(f"{registry.host}: redirects from https to http, which is refused")
-            if target.scheme == "http" and target.origin() != origin and not self._of(target).plain_http:
+            if target.scheme == "http" and target.origin() != origin and not self.of(target).plain_http:
                 raise Unavailable(f"{registry.host}: redirects to another host without TLS, which is refused")
             url = target
 
-    def _of(self, url: yarl.URL) -> HostSettings:
+    def of(self, url: yarl.URL) -> HostSettings:
         """The settings of whatever host a URL names."""
         default = 443 if url.scheme == "https" else 80
         host = url.host or ""
@@ -235,7 +248,7 @@ class Transport:
         url: yarl.URL,
         limit: int,
         headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
+        form: Form | None,
     ) -> Answer:
         host = url.host or ""
         self._refuse_literal(host, url)
@@ -245,7 +258,7 @@ class Transport:
             async with self._client().request(
                 "GET" if form is None else "POST",
                 url,
-                data=form,
+                data=form.content if isinstance(form, Body) else form,
                 headers=headers,
                 allow_redirects=False,
                 timeout=timeout,
@@ -266,7 +279,7 @@ class Transport:
 
     def _ca(self, registry: HostSettings, url: yarl.URL) -> Path | None:
         """The private authority of the host that is really asked, a token service or a redirect's target included."""
-        asked = self._of(url)
+        asked = self.of(url)
         same = url.host == (_DOCKER_HUB_API if registry.host == DOCKER_HUB else self.url(registry, "/").host)
         return asked.ca or (registry.ca if same else None)
 
