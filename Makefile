@@ -56,10 +56,12 @@ e2e: .venv/ready  ## the end-to-end suite on a kind cluster; E2E_CONTEXT names o
 format: .venv/ready  ## write the code as the formatter wants it
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-lock: .venv/ready  ## resolve requirements/*.txt anew (names no index)
-	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator -o requirements/runtime.txt
-	@$(BIN)/uv pip compile --upgrade --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator --group dev -c requirements/runtime.txt -o requirements/dev.txt
+LOCK = $(ARGS) --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator
+# In an environment of its own: with a new dependency, .venv cannot be made before the lock is.
+lock:  ## add to requirements/*.txt what is missing; ARGS=--upgrade: the newest of everything
+	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@build/lock/bin/uv pip compile $(LOCK) -o requirements/runtime.txt
+	@build/lock/bin/uv pip compile $(LOCK) --group dev -c requirements/runtime.txt -o requirements/dev.txt
 
 clean:  ## remove what the other targets made
 	rm -rf .venv build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
