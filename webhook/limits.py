@@ -136,6 +136,14 @@ MAX_LOG_ENTRIES: Final = 32
 """Transparency log entries in one bundle: sigstore-go."""
 MAX_TIMESTAMPS: Final = 32
 """RFC 3161 timestamps in one bundle: sigstore-go."""
+MAX_CERTIFICATE: Final = 64 * KIB
+"""Bytes of one certificate in DER: the largest in use have a few thousand."""
+MAX_CERTIFICATES: Final = 100
+"""Certificates that one key string of a policy may hold."""
+MAX_INTERMEDIATES: Final = 10
+"""Intermediate certificates that come with one signature: as Kyverno does (CVE-2026-32280)."""
+MAX_TIMESTAMP: Final = 64 * KIB
+"""Bytes of one RFC 3161 timestamp: those in use have a few thousand, with their certificates."""
 MIN_RSA_BITS: Final = 2_048
 MAX_RSA_BITS: Final = 8_192
 """Bits of an RSA modulus: larger ones cost CPU that anybody could make us spend."""

@@ -17,6 +17,7 @@ from webhook.trust import Rejected
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
     Loaded = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
@@ -155,7 +156,7 @@ def parse_public_keys(data: bytes, path: str) -> tuple[PublicKey, ...]:
 
 def _read(match: "re.Match[bytes]", path: str) -> PublicKey:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     label = match["label"].decode()
     if label == "CERTIFICATE":
@@ -163,11 +164,17 @@ def _read(match: "re.Match[bytes]", path: str) -> PublicKey:
     if label not in {"PUBLIC KEY", "RSA PUBLIC KEY"}:
         raise Invalid(f"{path}: {label}; only public keys are accepted")
     try:
-        key = load_pem_public_key(match[0])
-        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        _load(spki)
+        return public_key_of(load_pem_public_key(match[0]))
     except Invalid as e:
         raise Invalid(f"{path}: {e}") from e
     except (ValueError, TypeError, UnsupportedAlgorithm) as e:
         raise Invalid(f"{path}: not a public key that can be read") from e
+
+
+def public_key_of(key: "PublicKeyTypes") -> PublicKey:
+    """A key that a library has read, if it is one that policies may trust. Raises `Invalid`."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    _load(spki)
     return PublicKey(spki)
