@@ -160,6 +160,7 @@ def timestamp(
     if written:
         signed["certificates"] = [asn1_x509.Certificate.load(one.der) for one in written]
     token = cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(signed)})
-    if bare:
-        return bytes(token.dump())
-    return bytes(tsp.TimeStampResp({"status": {"status": status}, "time_stamp_token": token}).dump())
+    whole = token if bare else tsp.TimeStampResp({"status": {"status": status}, "time_stamp_token": token})
+    # The library writes sets in DER's order; OpenSSL does not.
+    ders = [one.der for one in written]
+    return bytes(whole.dump()).replace(b"".join(sorted(ders)), b"".join(ders)) if ders else bytes(whole.dump())

@@ -167,6 +167,7 @@ def _in_order(untrusted_token: bytes) -> bytes:
     certificates = token["content"]["certificates"]
     if len(certificates) > limits.MAX_INTERMEDIATES + 1:
         raise ValueError("too many certificates")
-    if certificates.native is not None:
+    written = [one.dump() for one in certificates]
+    if written != sorted(written):
         token["content"]["certificates"] = cms.CertificateSet(sorted(certificates, key=lambda one: one.dump()))
-    return bytes(tsp.TimeStampResp({"status": status, "time_stamp_token": token}).dump(force=True))
+    return bytes(tsp.TimeStampResp({"status": status, "time_stamp_token": token}).dump())
