@@ -11,7 +11,7 @@ import yaml
 
 from tests import chart_values
 from webhook.judge.workload import KINDS
-from webhook.operator.leader import Installation
+from webhook.operator.installation import Installation
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "trusted-images"

@@ -10,9 +10,11 @@ import pytest
 from tests.operator.test_policies import INLINE, SHOP, World
 from webhook.kube import KubeError
 from webhook.operator.certificates import AUTHORITY_DAYS
-from webhook.operator.leader import CONFIGURATIONS, Installation, Leader, withdraw
+from webhook.operator.configuration import COLLECTIONS, withdraw
+from webhook.operator.installation import Installation
+from webhook.operator.leader import Leader
 
-CONFIGURATION = f"{CONFIGURATIONS}/trusted-images"
+CONFIGURATION = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
 INSTALLATION = Installation(namespace="ti")
 WANTED: dict[str, Any] = {
     "apiVersion": "admissionregistration.k8s.io/v1",

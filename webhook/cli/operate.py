@@ -34,7 +34,7 @@ from webhook.trust import Keychain
 if TYPE_CHECKING:
     # The extra `operator`: its libraries are imported when the command runs.
     from webhook.kube.client import Kube
-    from webhook.operator.leader import Installation
+    from webhook.operator.installation import Installation
     from webhook.operator.policies import Policies
 
 HELP: Final = """Run the webhook in a cluster: what the chart's Deployment runs.
@@ -74,7 +74,7 @@ def command(
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
-        from webhook.operator.leader import Installation
+        from webhook.operator.installation import Installation
     except ImportError as e:
         local.misused(f"{e.name} is not installed: the extra `operator` has what runs in a cluster")
     log_as_json(sys.stderr)

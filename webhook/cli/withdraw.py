@@ -26,7 +26,8 @@ def command(
     """Exits with 2 if the API server does not do it."""
     try:
         from webhook.kube.client import connected
-        from webhook.operator.leader import Installation, withdraw
+        from webhook.operator.configuration import withdraw
+        from webhook.operator.installation import Installation
     except ImportError as e:
         local.misused(f"{e.name} is not installed: the extra `operator` has what speaks to a cluster")
 

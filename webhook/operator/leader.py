@@ -1,4 +1,4 @@
-"""What only the leader does: write status and Events, keep the certificate valid, keep the webhook configuration as it was installed.
+"""What only the leader does: write status and Events, keep the certificate valid, keep the webhook configurations as they were installed.
 
 Each of them reads, computes what should be, and writes only a difference; whatever fails is tried again in a few seconds.
 """
@@ -7,62 +7,28 @@ import asyncio
 import base64
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from webhook.kube import KubeError
 from webhook.kube.client import FIELD_MANAGER, Document, Kube
-from webhook.operator.certificates import Data, bundle, next_data
+from webhook.operator.certificates import Data, next_data
+from webhook.operator.configuration import Configurations
+from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
 from webhook.operator.status import status_of
-from webhook.parsing import Invalid
 from webhook.policy.parse import API_VERSION
 from webhook.policy.schema import RESOURCES
 from webhook.verdict import PolicyKey
-from webhook.yamltext import read_yaml
 
 _log = logging.getLogger(__name__)
 
 _SECONDS: Final = 2.0
 _CERTIFICATE_SECONDS: Final = 5.0
 _PLURALS: Final = {resource.namespaced: resource for resource in RESOURCES}
-CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-_INJECTED: Final = "cert-manager.io/inject-ca-from"
 
 Clock = Callable[[], dt.datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What the chart has made, by name.
-
-    `configuration`: a ConfigMap with the webhook configuration as the chart wants it, without its authorities. `owner`: a ClusterRole that
-    goes with the release, so that the webhook configuration goes with it, too. `managed`: the certificate is ours to make; otherwise its
-    Secret is somebody else's.
-    """
-
-    namespace: str
-    service: str = "trusted-images"
-    secret: str = "trusted-images-tls"  # noqa: S105 - the name of a Secret
-    configuration: str = "trusted-images-webhook"
-    owner: str = "trusted-images"
-    managed: bool = True
-
-    @property
-    def names(self) -> list[str]:
-        """The names under which API servers call us."""
-        return [f"{self.service}.{self.namespace}.svc", f"{self.service}.{self.namespace}.svc.cluster.local"]
-
-    @property
-    def secret_path(self) -> str:
-        """Of the Secret with the certificate."""
-        return f"/api/v1/namespaces/{self.namespace}/secrets/{self.secret}"
-
-    @property
-    def configuration_path(self) -> str:
-        """Of the ConfigMap with the webhook configuration that is wanted."""
-        return f"/api/v1/namespaces/{self.namespace}/configmaps/{self.configuration}"
 
 
 @dataclass(slots=True)
@@ -74,7 +40,10 @@ class Leader:
     installation: Installation
     clock: Clock
     _written: dict[PolicyKey, tuple[int, object]] = field(default_factory=dict)
-    _applied: tuple[str, Document] | None = None
+    _configurations: Configurations = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._configurations = Configurations(self.kube, self.installation)
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads."""
@@ -142,10 +111,10 @@ class Leader:
         secret = await self.kube.get(installation.secret_path)
         held = _decoded(secret)
         if not installation.managed:
-            await self._keep_configuration(held, now)
+            await self._configurations.keep(held, now)
             return
         wanted = next_data(held, installation.names, now)
-        await self._keep_configuration(held if wanted is None else wanted, now)
+        await self._configurations.keep(held if wanted is None else wanted, now)
         if wanted is not None:
             await self._write_secret(secret, wanted)
 
@@ -167,75 +136,6 @@ class Leader:
             )
         _log.info("a new serving certificate is in Secret %s/%s", installation.namespace, installation.secret)
 
-    async def _keep_configuration(self, data: Data | None, now: dt.datetime) -> None:
-        """The webhook configuration, as the chart wrote it down, with the authorities of now.
-
-        It is made when a replica can answer and not before: whoever installs us must not be unable to start Pods meanwhile. Without
-        the ConfigMap nothing is made: that is how a release that is being removed says so.
-        """
-        written = _written(await self.kube.get(self.installation.configuration_path))
-        if written is None:
-            return
-        name = written["metadata"]["name"]
-        path = f"{CONFIGURATIONS}/{name}"
-        found = await self.kube.get(path)
-        if found is None and not await self._is_answered():
-            return
-        desired = await self._desired(written, found, data, now)
-        if desired is None:
-            return
-        if found is not None and self._applied == (found["metadata"]["resourceVersion"], desired):
-            return
-        if found is not None and self._applied is not None and self._applied[1] == desired:
-            _log.warning("the webhook configuration %s was changed by somebody else; it is put back", name)
-        applied = await self.kube.apply(path, desired)
-        self._applied = (applied["metadata"]["resourceVersion"], desired)
-
-    async def _desired(
-        self, written: Document, found: Document | None, data: Data | None, now: dt.datetime
-    ) -> Document | None:
-        """None while there is no authority to publish, or the release is being removed."""
-        role = await self.kube.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{self.installation.owner}")
-        if role is None or "deletionTimestamp" in role["metadata"]:
-            return None
-        metadata = dict(written["metadata"])
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "name": self.installation.owner,
-                "uid": role["metadata"]["uid"],
-            }
-        ]
-        webhooks = [dict(webhook) for webhook in written["webhooks"]]
-        injected = _INJECTED in (metadata.get("annotations") or {})
-        given = all("caBundle" in webhook["clientConfig"] for webhook in webhooks)
-        if not injected and not given:
-            if data is None or "ca.crt" not in data:
-                return None
-            authorities = data["ca.crt"]
-            if self.installation.managed:
-                authorities = bundle(data, _published(found), now)
-            for webhook in webhooks:
-                webhook["clientConfig"] = {
-                    **webhook["clientConfig"],
-                    "caBundle": base64.b64encode(authorities).decode(),
-                }
-        return {**written, "metadata": metadata, "webhooks": webhooks}
-
-    async def _is_answered(self) -> bool:
-        """Whether a replica is ready, as the Service sees it."""
-        slices = await self.kube.request(
-            "GET",
-            f"/apis/discovery.k8s.io/v1/namespaces/{self.installation.namespace}/endpointslices",
-            query={"labelSelector": f"kubernetes.io/service-name={self.installation.service}"},
-        )
-        return any(
-            (endpoint.get("conditions") or {}).get("ready")
-            for one in slices.get("items") or ()
-            for endpoint in one.get("endpoints") or ()
-        )
-
 
 async def _again(step: Callable[[], Awaitable[None]], seconds: float) -> None:
     while True:
@@ -245,28 +145,6 @@ async def _again(step: Callable[[], Awaitable[None]], seconds: float) -> None:
             if not e.is_conflict:
                 _log.warning("tried again in %.0f s: %s", seconds, e)
         await asyncio.sleep(seconds)
-
-
-def _written(config_map: Document | None) -> Document | None:
-    """The webhook configuration in the chart's ConfigMap; None if there is none, or it is none."""
-    text = ((config_map or {}).get("data") or {}).get("configuration.yaml")
-    if text is None:
-        return None
-    try:
-        (document,) = read_yaml(text.encode(), "configuration.yaml")
-    except (Invalid, ValueError) as e:
-        _log.error("the webhook configuration in the ConfigMap cannot be read: %s", e)
-        return None
-    return document if isinstance(document, dict) else None
-
-
-async def withdraw(kube: Kube, installation: Installation) -> None:
-    """Takes the webhook configuration away, and with it all judgement: the first step of removing a release."""
-    written = _written(await kube.get(installation.configuration_path))
-    # First what tells the leader to make it again.
-    await kube.delete(installation.configuration_path)
-    if written is not None:
-        await kube.delete(f"{CONFIGURATIONS}/{written['metadata']['name']}")
 
 
 def _ready(status: Mapping[str, Any]) -> object:
@@ -284,13 +162,3 @@ def _decoded(secret: Document | None) -> Data | None:
         except ValueError:
             continue
     return found
-
-
-def _published(configuration: Document | None) -> bytes:
-    webhooks: Sequence[Document] = (configuration or {}).get("webhooks") or ()
-    for webhook in webhooks:
-        try:
-            return base64.b64decode(webhook["clientConfig"].get("caBundle") or "")
-        except ValueError:
-            continue
-    return b""

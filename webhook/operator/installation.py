@@ -1,0 +1,35 @@
+"""What the chart has made, by name: where the replicas and the leader find each other's things."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the chart has made, by name.
+
+    `configuration`: a ConfigMap with the webhook configuration as the chart wants it, without its authorities. `owner`: a ClusterRole that
+    goes with the release, so that the webhook configuration goes with it, too. `managed`: the certificate is ours to make; otherwise its
+    Secret is somebody else's.
+    """
+
+    namespace: str
+    service: str = "trusted-images"
+    secret: str = "trusted-images-tls"  # noqa: S105 - the name of a Secret
+    configuration: str = "trusted-images-webhook"
+    owner: str = "trusted-images"
+    managed: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The names under which API servers call us."""
+        return [f"{self.service}.{self.namespace}.svc", f"{self.service}.{self.namespace}.svc.cluster.local"]
+
+    @property
+    def secret_path(self) -> str:
+        """Of the Secret with the certificate."""
+        return f"/api/v1/namespaces/{self.namespace}/secrets/{self.secret}"
+
+    @property
+    def configuration_path(self) -> str:
+        """Of the ConfigMap with the webhook configuration that is wanted."""
+        return f"/api/v1/namespaces/{self.namespace}/configmaps/{self.configuration}"
