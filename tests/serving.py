@@ -17,6 +17,7 @@ from webhook.admission.tls import ServingCertificate, write_self_signed
 from webhook.cli import hosting
 from webhook.cli.hosting import Ports
 from webhook.judge.decide import Decider
+from webhook.judge.pin import Pin
 from webhook.judge.workload import Question
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
@@ -33,6 +34,10 @@ class Deciding:
     async def answer(self, question: Question, deadline: float) -> Answer:
         """As the function says."""
         return await self.decide(question, deadline)
+
+    async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
+        """Nothing."""
+        return ()
 
 
 @dataclass
@@ -81,14 +86,14 @@ async def allow(_question: Question, _deadline: float) -> Answer:
 @contextlib.asynccontextmanager
 async def serving(
     folder: Path,
-    decider: Decider | Callable[[Question, float], Awaitable[Answer]] = allow,
+    decider: Decider | Deciding | Callable[[Question, float], Awaitable[Answer]] = allow,
     not_ready: Callable[[], str | None] = lambda: None,
 ) -> AsyncIterator[Running]:
     """The webhook on ports of the system's choice, until the block ends."""
     certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], dt.datetime.now(dt.UTC)))
     metrics, lines = Metrics(), list[dict[str, Any]]()
     log = ReviewLog(_Lines(lines))  # type: ignore[arg-type]  # all of a stream that it uses
-    answering = decider if isinstance(decider, Decider) else Deciding(decider)
+    answering = decider if isinstance(decider, Decider | Deciding) else Deciding(decider)
     trusted = ssl.create_default_context(cafile=str(folder / "tls.crt"))
     try:
         async with (

@@ -23,8 +23,10 @@ def one(kind: str, name: str = "trusted-images") -> dict[str, Any]:
     return dict(found)
 
 
-CONFIGURATION: dict[str, Any] = yaml.safe_load(one("ConfigMap", "trusted-images-webhook")["data"]["configuration.yaml"])
+MUTATING, CONFIGURATION = yaml.safe_load_all(one("ConfigMap", "trusted-images-webhook")["data"]["configuration.yaml"])
 IMAGES, POLICIES = CONFIGURATION["webhooks"]
+(DIGESTS,) = MUTATING["webhooks"]
+WEBHOOKS = (DIGESTS, IMAGES, POLICIES)
 POD = one("Deployment")["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 
@@ -63,7 +65,7 @@ def test_the_values_are_explained_and_closed() -> None:
 
 
 def test_w01_it_fails_closed_and_in_time() -> None:
-    for webhook in CONFIGURATION["webhooks"]:
+    for webhook in WEBHOOKS:
         assert webhook["failurePolicy"] == "Fail"
         assert webhook["timeoutSeconds"] <= 10
         assert webhook["matchPolicy"] == "Equivalent"
@@ -71,6 +73,7 @@ def test_w01_it_fails_closed_and_in_time() -> None:
 
 
 def test_w02_what_a_cluster_starts_from_is_not_judged() -> None:
+    assert IMAGES["namespaceSelector"] == DIGESTS["namespaceSelector"]
     (expression,) = IMAGES["namespaceSelector"]["matchExpressions"]
     assert expression["key"] == "kubernetes.io/metadata.name"
     assert expression["operator"] == "NotIn"
@@ -78,14 +81,14 @@ def test_w02_what_a_cluster_starts_from_is_not_judged() -> None:
 
 
 def test_w03_w04_w08_nobody_can_opt_out_by_a_label_or_a_condition() -> None:
-    for webhook in CONFIGURATION["webhooks"]:
+    for webhook in WEBHOOKS:
         assert "objectSelector" not in webhook
         assert "matchConditions" not in webhook
     assert "matchLabels" not in IMAGES["namespaceSelector"]
 
 
 def test_w10_reviews_have_no_side_effects() -> None:
-    assert {webhook["sideEffects"] for webhook in CONFIGURATION["webhooks"]} == {"None"}
+    assert {webhook["sideEffects"] for webhook in WEBHOOKS} == {"None"}
 
 
 def test_x03_w13_every_kind_and_the_subresource_of_kubectl_debug_are_sent() -> None:
@@ -99,9 +102,16 @@ def test_x03_w13_every_kind_and_the_subresource_of_kubectl_debug_are_sent() -> N
         assert rule["operations"] == ["CREATE", "UPDATE"]
 
 
+def test_k15_only_pods_are_changed_and_again_after_others() -> None:
+    (rule,) = DIGESTS["rules"]
+    assert rule["resources"] == ["pods", "pods/ephemeralcontainers"]
+    assert DIGESTS["reinvocationPolicy"] == "IfNeeded"
+    assert DIGESTS["clientConfig"]["service"]["path"] == "/mutate"
+
+
 def test_w11_the_configuration_is_the_leaders_to_make_and_the_owners_to_end() -> None:
     # Neither Helm nor kubectl apply it: it is made when a replica answers, and goes with the role.
-    assert not [d for d in DOCUMENTS if d["kind"] == "ValidatingWebhookConfiguration"]
+    assert not [d for d in DOCUMENTS if d["kind"].endswith("WebhookConfiguration")]
     installation = Installation(namespace="trusted-images")
     assert one("ConfigMap", installation.configuration)
     assert one("ClusterRole", installation.owner)
@@ -125,6 +135,7 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         ("", "secrets"): (("get",), ()),
         ("", "configmaps"): (("get",), ()),
         ("", "serviceaccounts"): (("get",), ()),
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): (("get", "patch", "delete"), name),
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): (("get", "patch", "delete"), name),
         ("rbac.authorization.k8s.io", "clusterroles"): (("get",), name),
         ("rbac.authorization.k8s.io", "clusterroles/finalizers"): (("update",), name),
@@ -135,7 +146,7 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         if rule["verbs"] == ["create"]
         for resource in rule["resources"]
     }
-    assert creates == {"events", "validatingwebhookconfigurations"}
+    assert creates == {"events", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
     for document in DOCUMENTS:
         assert "*" not in json.dumps(document.get("rules", [])), document["kind"]
 

@@ -63,11 +63,16 @@ Finding = Satisfied | Unsatisfied | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The image meets the policy, by these proofs. `by_tag`: no digest was written, so the tag may move before the pull."""
+    """The image meets the policy, by these proofs.
+
+    `by_tag`: no digest was written and nobody will write one, so the tag may move before the pull. `pins`: the policy wants the digest
+    written into the Pod that runs the image.
+    """
 
     subject: Subject
     proofs: frozenset[Proof]
     by_tag: bool = False
+    pins: bool = False
 
     def __post_init__(self) -> None:
         if not self.proofs:

@@ -1,20 +1,23 @@
 """The webhook's port: what it accepts, how long it waits, and that every review is answered (attacks W, D-07, D-08)."""
 
 import asyncio
+import base64
 import gzip
 import json
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.admission.test_review import review
-from tests.serving import Running, serving
+from tests.serving import Deciding, Running, serving
 from webhook import limits
 from webhook.admission.server import deadline_after, parse_timeout
 from webhook.cli import hosting
+from webhook.judge.pin import Pin
 from webhook.judge.workload import Question
 from webhook.verdict import Answer
 
@@ -105,7 +108,7 @@ async def test_x15_other_paths_and_methods(tmp_path: Path) -> None:
     async with serving(tmp_path) as webhook:
         async with webhook.http.get(f"{webhook.url}/validate") as response:
             assert response.status == 405
-        assert (await webhook.post(review(), "/mutate"))[0] == 404
+        assert (await webhook.post(review(), "/elsewhere"))[0] == 404
         assert (await webhook.post(review(), "/"))[0] == 404
 
 
@@ -254,3 +257,38 @@ async def test_health_says_why_it_is_not_ready(tmp_path: Path) -> None:
         reasons.pop(0)
         assert await get("/readyz") == (200, "ok\n")
         assert (await get("/metrics"))[1].startswith("# HELP")
+
+
+class Pinning(Deciding):
+    """Writes one digest; or fails, where the Pod is called so."""
+
+    async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
+        if question.who.namespace == "broken":
+            raise RuntimeError("a bug")
+        return (Pin(f"/{question.images[0].where.replace('.', '/')}", "x@sha256:1"),)
+
+
+async def test_k16_mutate_answers_with_replacements_and_counts_them(tmp_path: Path) -> None:
+    async with serving(tmp_path, Pinning(deny)) as webhook:
+        status, answer = await webhook.post(review(), "/mutate")
+        assert status == 200
+        response = answer["response"]
+        assert (response["uid"], response["allowed"], response["patchType"]) == ("u-1", True, "JSONPatch")
+        (operation,) = json.loads(base64.b64decode(response["patch"]))
+        assert operation == {"op": "replace", "path": "/spec/containers[0]/image", "value": "x@sha256:1"}
+        await webhook.post(review(dryRun=True), "/mutate")
+        assert await webhook.metric("trusted_images_pinned_images_total") == 1
+
+
+@pytest.mark.parametrize("changed", [{"namespace": "broken"}, {"operation": "DELETE"}, {"object": None}])
+async def test_v02_mutate_admits_without_a_patch_whatever_happens(tmp_path: Path, changed: dict[str, Any]) -> None:
+    async with serving(tmp_path, Pinning(deny)) as webhook:
+        status, answer = await webhook.post(review(**changed), "/mutate")
+        assert (status, answer["response"]) == (200, {"uid": "u-1", "allowed": True})
+        assert (await webhook.post(b"{}", "/mutate"))[0] == 400
+
+
+async def test_f40_mutate_does_not_wait_where_too_many_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_REVIEWS", 0)
+    async with serving(tmp_path, Pinning(deny)) as webhook:
+        assert (await webhook.post(review(), "/mutate"))[1]["response"] == {"uid": "u-1", "allowed": True}

@@ -16,6 +16,7 @@ from tests.policies import policy
 from webhook import limits
 from webhook.judge.decide import Decider, FindNamespace
 from webhook.judge.evaluate import Judge
+from webhook.judge.pin import Pin
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore
 from webhook.policy.policy import Workload
@@ -253,3 +254,19 @@ class TestNamespaces:
 
         gold.decider = self.decider(gold, find)
         assert (await gold.ask()).code == 503
+
+
+async def test_r01_digests_are_pinned_once_the_policies_are_there(world: World) -> None:
+    deadline = asyncio.get_running_loop().time() + 5
+    world.store.put(policy("shop/a", {**WANTS_A, "tags": "pin"}))
+    assert await world.decider.pins(QUESTION, deadline) == ()
+    world.store.set_ready()
+    digest = world.registry.push_image("app", "v1")
+    assert await world.decider.pins(QUESTION, deadline) == (
+        Pin("/spec/containers/0/image", f"registry.test/app:v1@{digest}"),
+    )
+    assert await world.decider.pins(replace(QUESTION, template=True), deadline) == ()
+    # The same decider answers /validate: once for the tag, once for what was written.
+    final = replace(QUESTION, final=True)
+    assert not (await world.ask(final)).allowed
+    assert (await world.ask(replace(final, images=(replace(IMAGE, image=f"registry.test/app:v1@{digest}"),)))).allowed

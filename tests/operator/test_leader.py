@@ -214,3 +214,34 @@ async def test_an_object_made_anew_does_not_get_the_status_of_the_one_before(lab
     lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": {}})
     await lab.leader.write_statuses()
     assert "status" not in lab.kube.objects[path]
+
+
+PINS = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
+
+
+async def test_w11_digests_are_written_before_they_are_demanded_and_until_after(lab: Lab) -> None:
+    mutating = {**WANTED, "kind": "MutatingWebhookConfiguration"}
+    lab.want("---\n".join(json.dumps(one) + "\n" for one in (WANTED, mutating)))
+    lab.answered()
+    await lab.leader.keep_certificate()
+    written = [path for method, path in lab.writes() if method != "POST" and "webhookconfigurations" in path]
+    assert written == [PINS, CONFIGURATION]
+    assert lab.kube.objects[PINS]["webhooks"] == lab.configuration["webhooks"]
+    lab.kube.asked.clear()
+    await withdraw(lab.kube, INSTALLATION)
+    assert [path for method, path in lab.kube.asked if method == "DELETE"][1:] == [CONFIGURATION, PINS]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({**WANTED, "kind": "Deployment"}),
+        "---\n".join([json.dumps(WANTED) + "\n"] * 2),
+        json.dumps(WANTED) + "\n--- 7\n",
+    ],
+)
+async def test_configurations_that_are_none_are_not_made(lab: Lab, text: str) -> None:
+    lab.want(text)
+    lab.answered()
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects

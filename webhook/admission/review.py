@@ -5,12 +5,15 @@ no uid to answer to and becomes an HTTP error; an object inside it that cannot b
 Source: Kubernetes, "Dynamic Admission Control", `admission.k8s.io/v1`.
 """
 
-from dataclasses import dataclass
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
+from webhook.judge.pin import Pin
 from webhook.judge.workload import Question, read_question
 from webhook.parsing import Invalid, quote
 from webhook.verdict import Answer
@@ -87,12 +90,17 @@ def read_request(body: bytes) -> Request:
     return review.request
 
 
-def parse_review(body: bytes) -> Review:
-    """What an AdmissionReview asks. Raises `Invalid` if `body` is no AdmissionReview of v1."""
+def parse_review(body: bytes, *, final: bool = True) -> Review:
+    """What an AdmissionReview asks. Raises `Invalid` if `body` is no AdmissionReview of v1.
+
+    `final`: it is asked after every webhook that may change the object, so a Pod is as a node will run it.
+    """
     request = read_request(body)
     asked: Question | Malformed | Unjudged
     try:
         asked = _asked(request)
+        if final and isinstance(asked, Question) and not asked.template:
+            asked = replace(asked, final=True)
     except Invalid as e:
         asked = Malformed(str(e))
     return Review(request, asked)
@@ -119,6 +127,8 @@ def _asked(request: Request) -> Question | Unjudged:
         old = _question_or_none(request, request.old_object)
         if old is not None and question.repeats(old):
             return Unjudged("unchanged")
+        if old is not None:
+            question = question.after(old)
     return question
 
 
@@ -147,6 +157,14 @@ class _Response(Struct, rename="camel", omit_defaults=True, gc=False):
     status: _Status | None = None
     warnings: tuple[str, ...] = ()
     audit_annotations: dict[str, str] = {}
+    patch_type: str | None = None
+    patch: str | None = None
+
+
+class _Operation(Struct, gc=False):
+    path: str
+    value: str
+    op: str = "replace"
 
 
 class _Rendered(Struct, rename="camel", gc=False):
@@ -168,3 +186,16 @@ def render(uid: str, answer: Answer) -> bytes:
     if not answer.allowed:
         status = _Status(code=answer.code, message=answer.message, reason=_REASONS.get(answer.code, "Forbidden"))
     return _encode(_Rendered(_Response(uid, answer.allowed, status, answer.warnings, dict(answer.annotations))))
+
+
+def render_patch(uid: str, patch: Sequence[Pin]) -> bytes:
+    """The AdmissionReview that admits and changes the object; without changes it only admits.
+
+    Source: Kubernetes, "Dynamic Admission Control", "patchType"; RFC 6902.
+    """
+    if not patch:
+        return _encode(_Rendered(_Response(uid, allowed=True)))
+    operations = base64.b64encode(
+        _encode([_Operation(path=pin.pointer, value=pin.reference) for pin in patch])
+    ).decode()
+    return _encode(_Rendered(_Response(uid, allowed=True, patch_type="JSONPatch", patch=operations)))

@@ -20,7 +20,8 @@ from aiohttp import web
 
 from webhook import limits
 from webhook.admission.lint import Lint
-from webhook.admission.review import Malformed, Review, Unjudged, parse_review, read_request, render
+from webhook.admission.review import Malformed, Review, Unjudged, parse_review, read_request, render, render_patch
+from webhook.judge.pin import Pin
 from webhook.judge.workload import Question
 from webhook.observe.log import ReviewLine, ReviewLog
 from webhook.observe.metrics import Decision, Metrics
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 Decide = Callable[[Question, float], Awaitable[Answer]]
 """A question and a deadline on the event loop's clock → the answer."""
+
+FindPins = Callable[[Question, float], Awaitable[tuple[Pin, ...]]]
+"""The same → the digests to write into the Pod."""
 
 _DURATION: Final = re.compile(
     r"(?:(?P<minutes>[0-9]{1,2})m)?(?:(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,9})?)s)?|(?P<ms>[0-9]{1,5})ms"
@@ -63,8 +67,9 @@ def deadline_after(timeout: float) -> float:
 class Admission:
     """The handlers of the webhook port. `waiting` reviews are bounded: beyond that, an answer at once."""
 
-    def __init__(self, decide: Decide, lint: Lint, metrics: Metrics, log: ReviewLog) -> None:
+    def __init__(self, decide: Decide, pins: FindPins, lint: Lint, metrics: Metrics, log: ReviewLog) -> None:
         self._decide = decide
+        self._pins = pins
         self._lint = lint
         self._metrics = metrics
         self._log = log
@@ -73,7 +78,7 @@ class Admission:
 
     def routes(self) -> Mapping[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]:
         """What stands at which path of the webhook port; all of it is POSTed to."""
-        return {"/validate": self.validate, "/validate-policies": self.validate_policies}
+        return {"/validate": self.validate, "/mutate": self.mutate, "/validate-policies": self.validate_policies}
 
     async def validate(self, request: web.BaseRequest) -> web.Response:
         """POST /validate: whether these images may run."""
@@ -86,6 +91,31 @@ class Admission:
         answer = await self._answer(review, deadline)
         self._record(review, answer, time.perf_counter() - started)
         return web.Response(body=render(review.request.uid, answer), content_type="application/json")
+
+    async def mutate(self, request: web.BaseRequest) -> web.Response:
+        """POST /mutate: the Pod with the verified digests beside its tags. It admits always: /validate decides, after it."""
+        deadline = asyncio.get_running_loop().time() + deadline_after(_timeout_of(request.query_string))
+        try:
+            review = parse_review(await _body(request), final=False)
+        except Invalid as e:
+            return web.Response(status=400, text=f"{e}\n")
+        patch = await self._patch(review, deadline)
+        if not review.request.dry_run:
+            self._metrics.pinned(len(patch))
+        return web.Response(body=render_patch(review.request.uid, patch), content_type="application/json")
+
+    async def _patch(self, review: Review, deadline: float) -> tuple[Pin, ...]:
+        if not isinstance(review.asked, Question) or self._waiting >= limits.MAX_WAITING_REVIEWS:
+            return ()
+        self._waiting += 1
+        try:
+            return await self._pins(review.asked, deadline)
+        except Exception:  # noqa: BLE001 - a review that has a uid gets an answer
+            # Nothing is admitted by it: what is not pinned, /validate refuses.
+            _log.exception("unforeseen error in review %s", review.request.uid)
+            return ()
+        finally:
+            self._waiting -= 1
 
     async def _answer(self, review: Review, deadline: float) -> Answer:
         asked = review.asked

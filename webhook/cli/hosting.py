@@ -99,7 +99,9 @@ async def listening(
     not_ready: Callable[[], str | None],
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
-    reviews = _Port(Admission(decider.answer, Lint(FORMATS, home), metrics, log).routes(), ["POST"], limits.MAX_REVIEW)
+    reviews = _Port(
+        Admission(decider.answer, decider.pins, Lint(FORMATS, home), metrics, log).routes(), ["POST"], limits.MAX_REVIEW
+    )
     console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (
         _listening(reviews, address, ports.webhook, tls) as webhook_port,

@@ -14,6 +14,7 @@ from typing import Final
 from webhook import limits
 from webhook.judge.enforce import settle
 from webhook.judge.evaluate import Judge, Judged, Judgement
+from webhook.judge.pin import Pin, pins
 from webhook.judge.workload import Question
 from webhook.memory.cache import Memo
 from webhook.memory.store import PolicyStore, Snapshot
@@ -62,6 +63,12 @@ class Decider:
         """What each image gets under each policy. `deadline` is on the event loop's clock."""
         keychain = self._keychain_of(question)
         return (await self._judge.judge(question, self._store.snapshot, keychain, deadline)).judgements
+
+    async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
+        """What is to be written into the Pod that asks; nothing until the policies have been read."""
+        if question.template or not self._store.is_ready:
+            return ()
+        return pins(question, await self.judgements(question, deadline))
 
     async def answer(self, question: Question, deadline: float) -> Answer:
         """The judgements, enforced. Until the first full list of policies has been read, nothing is admitted."""

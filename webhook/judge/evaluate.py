@@ -115,6 +115,8 @@ class _Case:
     covering: tuple[Policy, ...]
     denying: tuple[Policy, ...]
     uncertain: tuple[Policy, ...]
+    final: bool = False
+    """Whether some of its places are new and final: a node will run what stands there."""
     access: Access | Unavailable | None = None
     resolved: Resolved | Rejected | Unavailable | None = None
     findings: dict[Signer, Finding] = field(default_factory=dict)
@@ -355,7 +357,10 @@ def _cases(question: Question, snapshot: Snapshot) -> tuple[list[Judgement], lis
         every_proof = any(policy.deny.keys for policy in match.denying) or any(
             policy.require is not None and require.needs_all_proofs(policy.require) for policy in match.covering
         )
-        cases.append(_Case(named, image, match.covering, match.denying, match.uncertain, every_proof=every_proof))
+        final = question.final and not all(placed.stood for placed in where)
+        cases.append(
+            _Case(named, image, match.covering, match.denying, match.uncertain, final, every_proof=every_proof)
+        )
     return settled, cases
 
 
@@ -454,7 +459,7 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             # The image itself has been seen, too: that somebody signed a digest does not make it an image.
             if case.resolved is None or subject is None:
                 return None
-            return Allowed(subject, finding.proofs, by_tag=case.image.digest is None)
+            return _allowed(case, policy, subject, finding.proofs)
         case Unsatisfied():
             return (
                 None if subject is None else Denied(finding.reasons, subject=subject, fix=_fix(case, policy, subject))
@@ -463,6 +468,21 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             return None if _is_missing_some(case, policy) else Undecided(finding.causes, subject)
         case _:
             assert_never(finding)
+
+
+def _allowed(case: _Case, policy: Policy, subject: Subject, proofs: frozenset[Proof]) -> Allowed | Denied:
+    """What is verified is what must run: where the policy pins, the digest has to stand in the Pod by now.
+
+    Only in mode `enforce`: the others change nothing, and tell of the open race.
+    """
+    by_tag = case.image.digest is None
+    pins = by_tag and policy.tags == "pin" and policy.mode == "enforce"
+    if not (pins and case.final):
+        return Allowed(subject, proofs, by_tag=by_tag and not pins, pins=pins)
+    reason = f"it is signed, and its digest was not written into the Pod ({case.image}@{subject.digest})"
+    return Denied(
+        (reason,), subject=subject, fix="try again; if it stays so: kubectl get mutatingwebhookconfigurations"
+    )
 
 
 class _Silent:

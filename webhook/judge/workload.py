@@ -5,7 +5,7 @@ references, annotations and deletion timestamps are not read at all: nothing in 
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import msgspec
@@ -143,23 +143,35 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
 class Placed:
     """An image as the object writes it, and where. The text may be empty: a template may leave it to something later.
 
-    `name` is the container's or volume's: a container that is added is a new one, however familiar its image.
+    `name` is the container's or volume's: a container that is added is a new one, however familiar its image. `stood`: it was there
+    before the update that is asked about.
     """
 
     where: str
     image: str
     kind: ContainerKind
     name: str = ""
+    stood: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What makes it the same before and after an update."""
+        return self.kind, self.name, self.image
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May these images run for this workload? `template`: Pods will be made from it, and each of them asked about again."""
+    """Whether these images may run for this workload.
+
+    `template`: Pods will be made from it, and each of them asked about again. `final`: this is what a node will run, and nobody writes
+    a digest into it any more.
+    """
 
     who: Workload
     pull_secrets: tuple[str, ...]
     images: tuple[Placed, ...]
     template: bool = False
+    final: bool = False
 
     def key(self) -> Hashable:
         """All of it as plain tuples, which are hashed and compared many times faster than the values themselves."""
@@ -168,8 +180,9 @@ class Question:
             self.who.service_account,
             tuple(self.who.labels.items()),
             self.pull_secrets,
-            tuple([(placed.where, placed.image, placed.kind) for placed in self.images]),
+            tuple([(placed.where, placed.image, placed.kind, placed.stood) for placed in self.images]),
             self.template,
+            self.final,
         )
 
     def repeats(self, old: "Question") -> bool:
@@ -177,8 +190,14 @@ class Question:
 
         Such an update brings nothing new to judge, and old Pods can be finalised under policies that came later.
         """
-        stood = {(placed.kind, placed.name, placed.image) for placed in old.images}
-        return self.who == old.who and all((placed.kind, placed.name, placed.image) in stood for placed in self.images)
+        stood = {placed.identity for placed in old.images}
+        return self.who == old.who and all(placed.identity in stood for placed in self.images)
+
+    def after(self, old: "Question") -> "Question":
+        """The same question, with what stood in `old` already marked."""
+        stood = {placed.identity for placed in old.images}
+        images = tuple(replace(placed, stood=placed.identity in stood) for placed in self.images)
+        return replace(self, images=images)
 
 
 def read_question(group: str, kind: str, untrusted: bytes | msgspec.Raw, namespace: str) -> Question | None:

@@ -57,6 +57,11 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
+        self._pinned = Counter(
+            "trusted_images_pinned_images",
+            "Images whose verified digest was written into a Pod",
+            registry=self.registry,
+        )
         self.waiting = Gauge("trusted_images_reviews_in_progress", "Reviews under way", registry=self.registry)
         self.policies = Gauge("trusted_images_policies", "Policies in force", ("state",), registry=self.registry)
         self.certificate_expiry = Gauge(
@@ -71,6 +76,10 @@ class Metrics:
         """One review got its answer."""
         self._requests[operation, decision].inc()
         self._duration.observe(seconds)
+
+    def pinned(self, count: int) -> None:
+        """So many digests were written into a Pod."""
+        self._pinned.inc(count)
 
     def verified(self, signer: str, finding: Finding) -> None:
         """A signer was judged from evidence that had to be read."""

@@ -15,8 +15,8 @@ ContainerKind = Literal["main", "init", "ephemeral", "volume"]
 
 CONTAINER_KINDS: Final[frozenset[ContainerKind]] = frozenset({"main", "init", "ephemeral", "volume"})
 
-TagRule = Literal["allow", "refuse"]
-"""Whether an image may be named by tag alone."""
+TagRule = Literal["allow", "refuse", "pin"]
+"""Whether an image may be named by tag alone; `pin`: in a Pod that is about to run, the digest stands beside it."""
 
 Labels = Mapping[str, str]
 

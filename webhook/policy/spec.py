@@ -151,7 +151,10 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         | None
     ) = None
     tags: Annotated[
-        Literal["allow", "refuse"], Meta(description="Whether images may be named by tag; refuse: by digest only.")
+        Literal["allow", "refuse", "pin"],
+        Meta(
+            description="Images named by tag. allow: with a warning, because a tag can move before the pull; refuse: by digest only; pin: the verified digest is written into Pods."
+        ),
     ] = "allow"
     mode: Annotated[
         Literal["enforce", "warn", "audit"],

@@ -52,7 +52,7 @@ runAsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
-{{- /* The webhook configuration as it is wanted; the leader adds the authorities and applies it once a replica answers. */ -}}
+{{- /* The webhook configurations as they are wanted; the leader adds the authorities and applies them once a replica answers. */ -}}
 {{- define "trusted-images.configuration" -}}
 {{- if and (eq .Values.webhook.failurePolicy "Ignore") (not .Values.webhook.allowIgnore) -}}
 {{- fail "webhook.failurePolicy: Ignore admits every image while no replica answers; set webhook.allowIgnore to true if that is wanted" -}}
@@ -65,6 +65,34 @@ seccompProfile: {type: RuntimeDefault}
 {{- $expressions := prepend (default (list) .Values.webhook.namespaceSelector.matchExpressions) $own -}}
 {{- $selector := dict "matchExpressions" $expressions -}}
 {{- with .Values.webhook.namespaceSelector.matchLabels }}{{- $_ := set $selector "matchLabels" . -}}{{- end -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata:
+  name: {{ $name }}
+  labels: {{- include "trusted-images.labels" . | nindent 4 }}
+  {{- if eq .Values.certificates.source "cert-manager" }}
+  annotations:
+    cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ $name }}
+  {{- end }}
+webhooks:
+  # Writes verified digests into Pods, under policies with `tags: pin`, and into nothing that somebody else keeps.
+  - name: digests.trusted-images.dev
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: {{ .Values.webhook.failurePolicy }}
+    matchPolicy: Equivalent
+    # Images that another webhook adds afterwards are pinned, too.
+    reinvocationPolicy: IfNeeded
+    timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
+    clientConfig: {{- merge (dict "service" (merge (dict "path" "/mutate") $client.service)) $client | toYaml | nindent 6 }}
+    namespaceSelector: {{- toYaml $selector | nindent 6 }}
+    rules:
+      - operations: [CREATE, UPDATE]
+        apiGroups: [""]
+        apiVersions: [v1]
+        resources: [pods, pods/ephemeralcontainers]
+        scope: Namespaced
+---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingWebhookConfiguration
 metadata:
