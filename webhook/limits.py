@@ -122,6 +122,8 @@ MAX_GLOBS: Final = 256
 """Entries of `images`, of `exclude` and of every other list of globs in one policy."""
 MAX_GLOB: Final = 512
 """Characters of one glob."""
+MAX_DELEGATIONS: Final = 32
+"""Entries of `delegate` in one policy."""
 MAX_SIGNERS: Final = 32
 """Signers of one policy."""
 MAX_KEYS: Final = 32

@@ -185,3 +185,36 @@ def test_what_is_taken_out_leaves_nothing_behind() -> None:
     one = policy("shop/a")
     index = PolicyIndex.of([one]).replacing(one, None)
     assert index._drawers == {}
+
+
+DELEGATES: dict[str, Any] = {"delegate": [{"namespaces": ["shop", "team-*"], "images": ["ghcr.io/acme/{namespace}/**", "nginx:1.*"]}]}
+
+
+def test_m09_a_tenants_policy_stands_in_where_the_cluster_policy_says_so_and_nowhere_else() -> None:
+    base, own, other = policy("base", **DELEGATES), policy("shop/own"), policy("also")
+    assert covering([base, own], "ghcr.io/acme/shop/web:v1") == ["shop/own"]
+    # Only those images, only those namespaces, only for that policy, and only where the tenant's covers the image.
+    assert covering([base, own], "ghcr.io/acme/team-a/web:v1") == ["cluster/base", "shop/own"]
+    assert covering([base, own], "ghcr.io/acme/shop:v1") == ["cluster/base", "shop/own"]
+    assert covering([base, policy("dev/own")], "ghcr.io/acme/dev/web", namespace="dev") == ["cluster/base", "dev/own"]
+    assert covering([base, own, other], "ghcr.io/acme/shop/web:v1") == ["cluster/also", "shop/own"]
+    assert covering([base], "ghcr.io/acme/shop/web:v1") == ["cluster/base"]
+    narrow = policy("shop/own", workloads={"containers": ["init"]})
+    assert covering([base, narrow], "ghcr.io/acme/shop/web:v1") == ["cluster/base"]
+
+
+def test_m09_a_delegated_tag_beside_a_digest_is_nobodys_word() -> None:
+    base, own = policy("base", **DELEGATES), policy("shop/own", images=["**"])
+    assert covering([base, own], "nginx:1.27") == ["shop/own"]
+    assert covering([base, own], f"nginx:1.27@{DIGEST}") == ["cluster/base", "shop/own"]
+    assert covering([base, own], "nginx:2.0") == ["cluster/base", "shop/own"]
+
+
+def test_m09_what_is_delegated_still_denies_and_brings_no_fallback_back() -> None:
+    base = policy("base", **DELEGATES, deny={"digests": [DIGEST]})
+    policies = [base, policy("rest", images=["**"], fallback=True), policy("shop/own")]
+    found = match(policies, "ghcr.io/acme/shop/web:v1")
+    assert [str(one.key) for one in found.covering] == ["shop/own"]
+    assert [str(one.key) for one in found.denying] == ["cluster/base"]
+    lenient = policy("rest", images=["**"], fallback=True, **DELEGATES)
+    assert covering([lenient, policy("shop/own")], "ghcr.io/acme/shop/web:v1") == ["shop/own"]

@@ -107,11 +107,31 @@ def test_every_field_reaches_the_policy() -> None:
         ({**SIGNED, "images": []}, ["spec.images: expected array of length >= 1"]),
         ({**SIGNED, "images": ["docker.io/*"]}, ["spec.images[0]: docker.io/*: matches nothing"]),
         ({**SIGNED, "images": ["**"], "exclude": ["*/x"]}, ["spec.exclude[0]: */x: `*` is one label of a host"]),
-        ({**SIGNED, "images": ["**"], "imagez": 1}, ["spec.imagez: unknown field; known: deny, exclude"]),
+        ({**SIGNED, "images": ["**"], "imagez": 1}, ["spec.imagez: unknown field; known: delegate, deny, exclude"]),
         ({**SIGNED, "images": ["**"], "mode": "dryrun"}, ["spec.mode: dryrun is none of enforce, warn, audit"]),
         ({**SIGNED, "images": ["**"], "tags": True}, ["spec.tags: True is none of allow, refuse"]),
         ({**SIGNED, "images": ["**"], "message": ""}, ["spec.message: expected str of length >= 1"]),
         ({**SIGNED, "images": ["**"], "fallback": True}, ["spec.fallback: only a ClusterTrustPolicy has it"]),
+        (
+            {**SIGNED, "images": ["**"], "delegate": [{"namespaces": ["a"], "images": ["b"]}]},
+            ["spec.delegate: only a ClusterTrustPolicy has it"],
+        ),
+        (
+            {**SIGNED, "images": ["**"], "delegate": [{"namespaces": ["A"], "images": ["{namespace}.io/**", "x//y"]}]},
+            [
+                "spec.delegate: only a ClusterTrustPolicy has it",
+                "spec.delegate[0].namespaces[0]: A: matches no name",
+                "spec.delegate[0].images[0]: {namespace}.io/**: {namespace} may stand in the path alone",
+                "spec.delegate[0].images[1]: x//y: an empty part matches no part of a path",
+            ],
+        ),
+        (
+            {**SIGNED, "images": ["**"], "delegate": [{"namespaces": [], "images": []}]},
+            [
+                "spec.delegate[0].namespaces: expected array of length >= 1",
+                "spec.delegate[0].images: expected array of length >= 1",
+            ],
+        ),
         ({**SIGNED, "images": ["**"], "namespaces": {}}, ["spec.namespaces: only a ClusterTrustPolicy has it"]),
         ({"images": ["**"]}, ["spec.signers: required, unless the policy only has `deny`"]),
         ({"images": ["**"], "deny": {}}, ["spec.deny: empty, and there are no signers"]),

@@ -5,6 +5,7 @@ or labels, and nothing crosses from host to path: a wildcard that did so let `ev
 `*.registry.io/org/*` in a peer (attack P-01).
 """
 
+import functools
 import re
 import sys
 from collections.abc import Sequence
@@ -90,6 +91,34 @@ def parse_image_glob(text: str) -> ImageGlob:
     host, path = _split(name, text)
     # Thousands of policies name few registries: their names are kept once.
     return ImageGlob(sys.intern(host), _checked_path(host, path, text), tag, digest or None)
+
+
+_NAMESPACE: Final = "{namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacedGlob:
+    """A glob in whose path `{namespace}` stands for the name of the namespace that asks."""
+
+    text: str
+
+    def within(self, namespace: str) -> ImageGlob:
+        """The glob for one namespace. A namespace's name is a DNS label, so it adds no wildcard and no separator."""
+        return _within(self.text, namespace)
+
+
+@functools.lru_cache(maxsize=4096)
+def _within(text: str, namespace: str) -> ImageGlob:
+    return parse_image_glob(text.replace(_NAMESPACE, namespace))
+
+
+def parse_namespaced_glob(text: str) -> NamespacedGlob:
+    """The glob that `text` writes. Raises `Invalid` if it can match no image, or if `{namespace}` is not in its path."""
+    host, _, _ = text.partition("/")
+    if _NAMESPACE in host:
+        raise Invalid(f"{quote(text, 60)}: {_NAMESPACE} may stand in the path alone")
+    _within(text, "a")
+    return NamespacedGlob(text)
 
 
 def _split_tag(name: str) -> tuple[str, str | None]:

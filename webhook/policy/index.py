@@ -99,6 +99,9 @@ class PolicyIndex:
         # A fallback gives way to another cluster policy and to nothing else: a namespaced one only ever adds (attack M-09).
         if any(policy.key.namespace is None and not policy.fallback for policy in covering):
             covering = tuple(policy for policy in covering if not policy.fallback)
+        # Only here does a namespaced policy take something away, and only what the cluster policy itself hands over.
+        if any(policy.key.namespace is not None for policy in covering):
+            covering = tuple(policy for policy in covering if not policy.delegates(who.namespace, image))
         return Match(covering, tuple(policy for policy in certain if policy.deny), tuple(uncertain))
 
     def _filed(self, image: ImageReference, namespace: str) -> Iterator[Policy]:

@@ -15,13 +15,21 @@ import msgspec
 from webhook.image import Digest, parse_digest
 from webhook.parsing import Invalid, convert, convert_all, is_a, quote
 from webhook.policy import require
-from webhook.policy.globs import EVERYTHING, ImageGlob, NameGlob, parse_image_glob, parse_name_glob
+from webhook.policy.globs import (
+    EVERYTHING,
+    ImageGlob,
+    NameGlob,
+    parse_image_glob,
+    parse_name_glob,
+    parse_namespaced_glob,
+)
 from webhook.policy.keyref import parse_keyref
 from webhook.policy.policy import (
     ALL_WORKLOADS,
     CONTAINER_KINDS,
     NO_DENIALS,
     ContainerKind,
+    Delegation,
     DenyList,
     Expression,
     NamedSigner,
@@ -30,7 +38,7 @@ from webhook.policy.policy import (
     Selector,
     WorkloadMatch,
 )
-from webhook.policy.spec import DenySpec, LabelSelector, NamespacesSpec, PolicySpec, WorkloadsSpec
+from webhook.policy.spec import DelegationSpec, DenySpec, LabelSelector, NamespacesSpec, PolicySpec, WorkloadsSpec
 from webhook.trust import Format, KeyRef, Materials, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
@@ -113,7 +121,11 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
     """
     reader = _Reader()
     read, wrong = _read_spec(spec, reader)
-    for field, used in (("namespaces", read.namespaces is not None), ("fallback", read.fallback)):
+    for field, used in (
+        ("namespaces", read.namespaces is not None),
+        ("fallback", read.fallback),
+        ("delegate", bool(read.delegate)),
+    ):
         if used and key.namespace is not None:
             reader.complaints.append(f"spec.{field}: only a ClusterTrustPolicy has it")
     deny = reader.deny(read.deny)
@@ -146,6 +158,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         namespaces=reader.namespaces(read.namespaces),
         workloads=reader.workloads(read.workloads),
         fallback=read.fallback,
+        delegate=reader.delegations(read.delegate),
         signers=_shared(tuple(signers)),
         require=_shared(expression),
         tags=read.tags,
@@ -267,6 +280,15 @@ class _Reader:
             self.name_globs(spec.match, "spec.namespaces.match"),
             self.name_globs(spec.exclude, "spec.namespaces.exclude"),
             self.selector(spec.selector, "spec.namespaces.selector"),
+        )
+
+    def delegations(self, specs: Sequence[DelegationSpec]) -> tuple[Delegation, ...]:
+        return tuple(
+            Delegation(
+                self.name_globs(spec.namespaces, f"spec.delegate[{i}].namespaces"),
+                self.each(spec.images, f"spec.delegate[{i}].images", parse_namespaced_glob),
+            )
+            for i, spec in enumerate(specs)
         )
 
     def workloads(self, spec: WorkloadsSpec | None) -> WorkloadMatch:

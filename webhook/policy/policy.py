@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, assert_never
 
-from webhook.image import Digest
-from webhook.policy.globs import ImageGlob, NameGlob
+from webhook.image import Digest, ImageReference
+from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
 from webhook.policy.require import Expr
 from webhook.trust import Signer, Unresolved
 from webhook.verdict import Mode, PolicyKey
@@ -102,6 +102,20 @@ ALL_WORKLOADS: Final = WorkloadMatch()
 
 
 @dataclass(frozen=True, slots=True)
+class Delegation:
+    """Where a namespaced policy that covers an image stands in for the cluster policy."""
+
+    namespaces: tuple[NameGlob, ...]
+    images: tuple[NamespacedGlob, ...]
+
+    def includes(self, namespace: str, image: ImageReference) -> bool:
+        """Whether that namespace may decide about that image."""
+        return any(glob.matches(namespace) for glob in self.namespaces) and any(
+            glob.within(namespace).excludes(image) for glob in self.images
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class NamedSigner:
     """A signer and what `require` calls it."""
 
@@ -136,6 +150,7 @@ class Policy:
     namespaces: NamespaceMatch | None = None
     workloads: WorkloadMatch = ALL_WORKLOADS
     fallback: bool = False
+    delegate: tuple[Delegation, ...] = ()
     signers: tuple[NamedSigner, ...] = ()
     require: Expr | None = None
     tags: TagRule = "allow"
@@ -143,6 +158,10 @@ class Policy:
     deny: DenyList = NO_DENIALS
     message: str | None = None
     faults: tuple[str, ...] = ()
+
+    def delegates(self, namespace: str, image: ImageReference) -> bool:
+        """Whether a policy of that namespace that covers the image stands in for this one."""
+        return any(delegation.includes(namespace, image) for delegation in self.delegate)
 
     @property
     def covers_images(self) -> bool:

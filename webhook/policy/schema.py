@@ -43,6 +43,7 @@ RESOURCES: Final = (
         (
             Rule("!has(self.namespaces)", "only a ClusterTrustPolicy has it", ".namespaces"),
             Rule("!has(self.fallback) || !self.fallback", "only a ClusterTrustPolicy has it", ".fallback"),
+            Rule("!has(self.delegate) || size(self.delegate) == 0", "only a ClusterTrustPolicy has it", ".delegate"),
         ),
     ),
     Resource(

@@ -79,6 +79,22 @@ class WorkloadsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ) = None
 
 
+class DelegationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of `delegate`: where a namespace's own policy stands in for the cluster's."""
+
+    namespaces: Annotated[
+        list[Glob], Meta(min_length=1, max_length=limits.MAX_GLOBS, description="Globs on the namespaces' names.")
+    ]
+    images: Annotated[
+        list[Glob],
+        Meta(
+            min_length=1,
+            max_length=limits.MAX_GLOBS,
+            description="Globs on the images' normalised names; {namespace} in a path is the namespace's own name.",
+        ),
+    ]
+
+
 class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`deny`: what is refused whatever else holds."""
 
@@ -161,6 +177,13 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="What a denial does: refuse, warn, or only leave a trace in the audit log."),
     ] = "enforce"
     deny: Annotated[DenySpec | None, Meta(description="What is refused whatever else holds.")] = None
+    delegate: Annotated[
+        list[DelegationSpec],
+        Meta(
+            max_length=limits.MAX_DELEGATIONS,
+            description="ClusterTrustPolicy only: where a TrustPolicy that covers an image stands in for this policy.",
+        ),
+    ] = []
     message: (
         Annotated[str, Meta(min_length=1, max_length=limits.MAX_TEXT, description="Shown to whoever is denied.")] | None
     ) = None
