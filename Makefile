@@ -17,7 +17,7 @@ help:  ## what can be made
 	@# The lock is complete, so nothing is resolved here: older pips look for the newest of what is named with an extra.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes --only-binary :all: --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
+	@said=$$($(BIN)/python -m pip check --disable-pip-version-check) || { echo "$$said (requirements/dev.txt lacks it: make lock)"; exit 1; }
 	@touch $@
 
 demo: .venv/ready  ## the main job: a real server, really signed images, no cluster
