@@ -56,7 +56,7 @@ e2e: .venv/ready  ## the end-to-end suite on a kind cluster; E2E_CONTEXT names o
 format: .venv/ready  ## write the code as the formatter wants it
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-LOCK = $(ARGS) --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator
+LOCK = $(ARGS) --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml --extra fast --extra operator --extra pkcs11
 # In an environment of its own: with a new dependency, .venv cannot be made before the lock is.
 lock:  ## add to requirements/*.txt what is missing; ARGS=--upgrade: the newest of everything
 	@$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv

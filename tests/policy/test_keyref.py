@@ -4,7 +4,8 @@ import pytest
 
 from webhook import limits
 from webhook.parsing import Invalid
-from webhook.policy.keyref import ObjectKey, Pem, parse_keyref
+from webhook.policy.keyref import ObjectKey, Pem, UrlKey, parse_keyref
+from webhook.policy.pkcs11uri import TokenKey
 from webhook.trust import KeyRef
 from webhook.verdict import PolicyKey
 
@@ -49,9 +50,52 @@ def test_m06_a_policy_reads_no_other_namespace(reference: str, owner: PolicyKey)
         parse_keyref(KeyRef(reference), owner, "trusted-images")
 
 
+SHA256 = "0" * 63 + "a"
+
+
+@pytest.mark.parametrize(
+    ("reference", "key"),
+    [
+        (f"https://keys.example/a.pub#sha256={SHA256}", UrlKey("https://keys.example/a.pub", SHA256)),
+        (f"https://[::1]:8443/#sha256={SHA256}", UrlKey("https://[::1]:8443/", SHA256)),
+        ("pkcs11:token=acme;object=signer", TokenKey((("token", "acme"),), "signer")),
+    ],
+)
+def test_m06_only_a_cluster_policy_points_outside_the_cluster(reference: str, key: UrlKey | TokenKey) -> None:
+    assert parse_keyref(KeyRef(reference), CLUSTER, "trusted-images") == key
+    with pytest.raises(Invalid, match="only a ClusterTrustPolicy may refer to keys outside the cluster"):
+        parse_keyref(KeyRef(reference), TENANT, "trusted-images")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "https://keys.example/a.pub",
+        "https://keys.example/a.pub#sha256=",
+        "https://keys.example/a.pub#sha256=00",
+        f"https://keys.example/a.pub#sha256={SHA256.upper()}",
+        f"https://keys.example/a.pub#sha256={SHA256}0",
+        f"https://keys.example/a.pub#sha256={SHA256}\n",
+        f"https://keys.example/a.pub#sha512={SHA256}",
+        f"https://keys.example#sha256={SHA256}",
+        f"https://user:CANARY@keys.example/a#sha256={SHA256}",
+        f"https://keys.example/a?token=CANARY#sha256={SHA256}",
+        f"https://keys.example/a b#sha256={SHA256}",
+        f"https://keys.example:port/a#sha256={SHA256}",
+        f"https:///a#sha256={SHA256}",
+    ],
+)
+def test_s08_a_url_has_a_hash_and_no_login(reference: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_keyref(KeyRef(reference), CLUSTER, "trusted-images")
+    assert str(refused.value).startswith("https: write https://HOST/PATH#sha256=HEX")
+    assert "CANARY" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("reference", "why"),
     [
+        ("http://keys.example/a#sha256=00", "not a key"),
         ("secret://pub", "write secret://NAME#ENTRY"),
         ("secret://../pub#x", "write secret://NAME#ENTRY"),
         ("secret://a/b/c#x", "write secret://NAME#ENTRY"),
@@ -60,8 +104,7 @@ def test_m06_a_policy_reads_no_other_namespace(reference: str, owner: PolicyKey)
         ("configmap://Pub#x", "write secret://NAME#ENTRY"),
         ("k8s://pub", "write k8s://NAMESPACE/NAME"),
         ("k8s://a/b/c", "write k8s://NAMESPACE/NAME"),
-        ("https://keys.example/a.pub#sha256=00", "https: key references are not supported yet"),
-        ("pkcs11:token=x", "pkcs11: key references are not supported yet"),
+        ("awskms://x", "awskms: key references are not supported yet"),
         ("hashivault://x", "hashivault: key references are not supported yet"),
         ("", "not a key: write a PEM public key"),
         ("/etc/passwd", "not a key: write a PEM public key"),
@@ -82,3 +125,7 @@ def test_s08_text_that_may_be_a_private_key_is_not_repeated() -> None:
 
 def test_a_key_is_named_so_that_people_find_it() -> None:
     assert str(parse_keyref(KeyRef("secret://pub#a"), TENANT, "home")) == "Secret shop/pub, entry a"
+    assert (
+        str(parse_keyref(KeyRef(f"https://keys.example/a#sha256={SHA256}"), CLUSTER, "home"))
+        == "https://keys.example/a"
+    )

@@ -1,4 +1,4 @@
-"""Key strings: a PEM, or a reference to an object in the cluster. Whose namespace a reference may name is decided here."""
+"""Key strings: a PEM, or a reference. Who may refer to what is decided here: whose namespace, and who may point outside the cluster."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from webhook import limits
 from webhook.parsing import Invalid, quote
+from webhook.policy.pkcs11uri import SCHEME, TokenKey, parse_pkcs11_uri
 from webhook.trust import KeyRef
 from webhook.verdict import PolicyKey
 
@@ -19,7 +20,12 @@ _OBJECT: Final = re.compile(
 )
 _K8S: Final = re.compile(rf"k8s://(?P<namespace>{_NAME})/(?P<name>{_NAME})")
 _COSIGN_ENTRY: Final = "cosign.pub"
-_LATER: Final = ("https://", "pkcs11:", "awskms://", "gcpkms://", "azurekms://", "hashivault://")
+# No login and no query, which may hold one: what names a key is told to everybody who reads the policy.
+_URL: Final = re.compile(
+    r"(?P<url>https://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,1024})"
+    r"#sha256=(?P<sha256>[0-9a-f]{64})"
+)
+_LATER: Final = ("awskms://", "gcpkms://", "azurekms://", "hashivault://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,30 @@ class ObjectKey:
         return f"{self.kind} {self.namespace}/{self.name}, entry {self.entry}"
 
 
-def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | ObjectKey:
+@dataclass(frozen=True, slots=True)
+class UrlKey:
+    """A document on the Web, known by its SHA-256 in lower-case hex: whoever serves it decides nothing."""
+
+    url: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return quote(self.url, 160)
+
+
+RemoteKey = UrlKey | TokenKey
+"""Key material outside the cluster."""
+
+Key = ObjectKey | RemoteKey
+"""Key material that has to be read."""
+
+
+def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | Key:
     """What a key string of the policy `owner` stands for.
 
     A namespaced policy may name objects of its own namespace only, a cluster policy those of `home`, where the webhook
-    runs: otherwise whoever may write a policy could read other people's Secrets through us (attack M-06).
+    runs: otherwise whoever may write a policy could read other people's Secrets through us. Nor may it have us ask a host or a
+    token: that is for cluster policies (attack M-06).
 
     Raises `Invalid`; the text of a PEM is never repeated in it.
     """
@@ -57,6 +82,8 @@ def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | Object
     if reference.startswith(_LATER):
         scheme = reference.partition(":")[0]
         raise Invalid(f"{scheme}: key references are not supported yet; use a PEM, secret:// or configmap://")
+    if reference.startswith(("https://", SCHEME)):
+        return _remote(reference, owner)
     own = owner.namespace or home
     match = _OBJECT.fullmatch(reference)
     if match is not None:
@@ -69,6 +96,20 @@ def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | Object
         whose = "its own namespace" if owner.namespace else "the webhook's own namespace"
         raise Invalid(f"namespace {key.namespace}: a policy of this kind reads {whose} only ({own})")
     return key
+
+
+def _remote(reference: KeyRef, owner: PolicyKey) -> RemoteKey:
+    if owner.namespace is not None:
+        scheme = reference.partition(":")[0]
+        raise Invalid(f"{scheme}: only a ClusterTrustPolicy may refer to keys outside the cluster")
+    if reference.startswith(SCHEME):
+        return parse_pkcs11_uri(reference)
+    match = _URL.fullmatch(reference)
+    if match is None:
+        raise Invalid(
+            "https: write https://HOST/PATH#sha256=HEX, without a login and a query, with 64 lower-case hex digits"
+        )
+    return UrlKey(match["url"], match["sha256"])
 
 
 def _not_a_key(reference: str) -> str:
