@@ -12,7 +12,7 @@ from tests.policies import HOME
 from webhook import keys
 from webhook.formats import FORMATS
 from webhook.policy import parse
-from webhook.policy.keyref import ObjectKey
+from webhook.policy.keyref import Key
 from webhook.registry.settings import parse_settings
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def blocks(kind: str) -> Iterator[tuple[str, str]]:
                 yield f"{page.relative_to(ROOT)}: {text[:60]!r}", text
 
 
-def read_any_key(_reference: ObjectKey) -> bytes:
+def read_any_key(_reference: Key) -> bytes:
     return captures.key("cosign.pub")
 
 

@@ -156,6 +156,21 @@ MAX_KEY_TEXT: Final = 16 * KIB
 MAX_KEY_MATERIAL: Final = 1 * MIB
 """Bytes of key material: the size of a Kubernetes Secret."""
 
+# ── keys outside the cluster ─────────────────────────────────────────────────────────────────────────────────────────
+FIRST_KEYS_SECONDS: Final = 12.0
+"""Seconds that a start waits for keys outside the cluster: one look at a token that hangs, and a little more."""
+MIN_KEY_PAUSE: Final = 1.0
+MAX_KEY_PAUSE: Final = 60.0
+"""Seconds until a key that could not be read is asked for again; doubled each time."""
+TOKEN_SECONDS: Final = 30.0
+"""Seconds until a token is read again: how long a key that was replaced there counts on."""
+TOKEN_READ_SECONDS: Final = 10.0
+"""Seconds for one look at a token, the start of its process included; network HSMs take a second or two."""
+MAX_TOKEN_ANSWER: Final = 256 * KIB
+"""Bytes that a look at a token may give, in hex: sixteen certificates of the usual size."""
+MAX_PIN: Final = 256
+"""Bytes of a PIN: the longest that PKCS #11 modules are known to take."""
+
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 TAG_SECONDS: Final = 10.0
 """Seconds that tag → digest and lists of signatures are kept."""

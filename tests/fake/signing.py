@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -22,6 +22,19 @@ SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGN = "https://sigstore.dev/cosign/sign/v1"
 SLSA = "https://slsa.dev/provenance/v1"
 IN_TOTO = "application/vnd.in-toto+json"
+
+
+class Signs(Protocol):
+    """Whoever can sign: a private key, or a token that has one."""
+
+    @property
+    def hint(self) -> str:
+        """Which key, as bundles write it."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """A signature in the form in which it is published."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,9 +101,7 @@ def payload(path: str, digest: str, annotations: Mapping[str, object] | None = N
     }
 
 
-def classic_layer(
-    registry: FakeRegistry, signer: SigningKey, content: bytes, edit: Edit | None = None
-) -> dict[str, Any]:
+def classic_layer(registry: FakeRegistry, signer: Signs, content: bytes, edit: Edit | None = None) -> dict[str, Any]:
     """A layer: the payload, and its signature in an annotation. `edit` changes the layer after signing."""
     layer = {
         "mediaType": SIMPLE_SIGNING,
@@ -105,7 +116,7 @@ def sign_classic(
     registry: FakeRegistry,
     path: str,
     digest: Digest,
-    signer: SigningKey,
+    signer: Signs,
     *,
     annotations: Mapping[str, object] | None = None,
     edit_payload: Edit | None = None,
@@ -144,7 +155,7 @@ def statement(digest: str, predicate_type: str = SIGN, annotations: Mapping[str,
     }
 
 
-def bundle(signer: SigningKey, signed: bytes, payload_type: str = IN_TOTO) -> dict[str, Any]:
+def bundle(signer: Signs, signed: bytes, payload_type: str = IN_TOTO) -> dict[str, Any]:
     """A v0.3 bundle over these bytes."""
     signature = signer.sign(pae(payload_type, signed))
     return {
@@ -162,7 +173,7 @@ def sign_bundle(
     registry: FakeRegistry,
     path: str,
     digest: Digest,
-    signer: SigningKey,
+    signer: Signs,
     *,
     predicate_type: str = SIGN,
     annotations: Mapping[str, str] | None = None,

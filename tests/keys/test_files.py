@@ -11,7 +11,7 @@ from tests.policies import KEY
 from webhook import limits
 from webhook.formats import FORMATS
 from webhook.keys import resolve
-from webhook.keys.files import load_files, policies_from_files
+from webhook.keys.files import load_files
 from webhook.parsing import Invalid
 from webhook.policy.keyref import ObjectKey
 from webhook.policy.policy import Policy
@@ -45,7 +45,7 @@ def written(folder: Path, *documents: Any, name: str = "policy.yaml") -> Path:
 
 
 def loaded(*files: Path) -> tuple[Policy, ...]:
-    return policies_from_files(files, FORMATS, "trusted-images")[0]
+    return load_files(files).policies(FORMATS, "trusted-images")
 
 
 def complaints(*files: Path) -> tuple[str, ...]:
@@ -100,9 +100,9 @@ def test_lists_and_empty_documents_are_unrolled_and_namespaces_kept(tmp_path: Pa
     bare = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bare"}}
     inner = {"apiVersion": "v1", "kind": "List", "items": [trust_policy(KEY), None]}
     file = written(tmp_path, None, {"kind": "List", "items": [inner, namespace, bare]})
-    policies, namespaces = policies_from_files([file], FORMATS, "trusted-images")
-    assert [str(policy.key) for policy in policies] == ["shop/web"]
-    assert namespaces == {"shop": {"tier": "gold"}, "bare": {}}
+    found = load_files([file])
+    assert [str(policy.key) for policy in found.policies(FORMATS, "trusted-images")] == ["shop/web"]
+    assert found.namespaces == {"shop": {"tier": "gold"}, "bare": {}}
 
 
 def test_every_complaint_about_every_file_is_told_with_its_place(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the API server tells about policies and keys → what is in force, and what is said about it (faults F20 to F25)."""
 
+import asyncio
 import base64
 import datetime as dt
 from typing import Any
@@ -10,11 +11,13 @@ from tests.fake.kube import FakeKube
 from tests.policies import HOME, KEY, OTHER_KEY
 from webhook.formats import FORMATS
 from webhook.keys.cluster import ClusterKeys
+from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError
 from webhook.memory.store import PolicyStore
 from webhook.operator import resync
 from webhook.operator.policies import Policies
 from webhook.operator.status import status_of
+from webhook.policy.keyref import UrlKey
 from webhook.policy.parse import API_VERSION
 from webhook.trust import Unresolved
 from webhook.verdict import PolicyKey
@@ -30,7 +33,17 @@ class World:
         self.kube = FakeKube()
         self.store = PolicyStore()
         self.changes = 0
-        self.policies = Policies(self.store, ClusterKeys(self.kube), FORMATS, HOME, self._changed)
+        self.document: bytes | None = None
+        self.asked = 0
+        remote = RemoteKeys({UrlKey: self})
+        self.policies = Policies(self.store, ClusterKeys(self.kube), remote, FORMATS, HOME, self._changed)
+
+    seconds = None
+
+    async def fetch(self, _key: UrlKey) -> bytes | Unresolved:
+        """The one document there is outside the cluster."""
+        self.asked += 1
+        return Unresolved("404") if self.document is None else self.document
 
     def _changed(self) -> None:
         self.changes += 1
@@ -49,8 +62,8 @@ class World:
     def state(self) -> str:
         return self.policies.in_force[SHOP].state
 
-    def signer(self) -> Any:
-        return self.store.snapshot.index.policies[SHOP].signers[0].signer
+    def signer(self, key: PolicyKey = SHOP) -> Any:
+        return self.store.snapshot.index.policies[key].signers[0].signer
 
 
 @pytest.fixture
@@ -77,6 +90,41 @@ async def test_f24_a_changed_key_is_in_force_after_one_look(world: World) -> Non
     world.secret(OTHER_KEY)
     await world.policies.read_keys()
     assert world.signer().fingerprints() != before
+
+
+BY_URL = f"https://keys.example/release.pub#sha256={'0' * 64}"
+CLUSTER = PolicyKey(None, "web")
+
+
+async def test_f25_a_key_outside_the_cluster_is_asked_for_when_a_policy_names_it_and_heals(world: World) -> None:
+    spec = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": BY_URL}}]}
+    following = asyncio.create_task(world.policies.follow_remote_keys())
+    try:
+        world.policies.seen(world.policy(INLINE))
+        world.policies.seen(world.policy(spec, namespace=None))
+        assert world.policies.in_force[CLUSTER].state == "unresolved"
+        async with asyncio.timeout(5):
+            while world.signer(CLUSTER) != Unresolved("404"):
+                await asyncio.sleep(0)
+            world.document = KEY.encode()
+            while world.policies.in_force[CLUSTER].state != "in_force":
+                await asyncio.sleep(0.05)
+        assert world.signer(CLUSTER).fingerprints() == world.signer(SHOP).fingerprints()
+    finally:
+        following.cancel()
+    world.policies.gone(world.policy(spec, namespace=None))
+    await world.policies.read_remote_keys()
+    assert world.asked >= 2
+
+
+async def test_the_first_list_waits_for_keys_outside_the_cluster(world: World) -> None:
+    world.document = KEY.encode()
+    spec = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": BY_URL}}]}
+    document = world.policy(spec, namespace=None)
+    world.kube.put(f"/apis/{API_VERSION}/clustertrustpolicies/web", document)
+    await resync.first_list(world.kube, world.policies, world.store)
+    assert world.store.is_ready
+    assert world.policies.in_force[CLUSTER].state == "in_force"
 
 
 async def test_nothing_new_changes_nothing(world: World) -> None:

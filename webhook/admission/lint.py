@@ -12,7 +12,7 @@ import msgspec
 from webhook import keys, limits
 from webhook.admission.review import Request, is_absent
 from webhook.judge import explain
-from webhook.keys import ObjectKey
+from webhook.keys import Key
 from webhook.parsing import Invalid, quote
 from webhook.policy import parse
 from webhook.trust import Format, Unresolved
@@ -44,5 +44,5 @@ class Lint:
         return Answer(True, 200, warnings=warnings[: limits.MAX_WARNINGS])
 
 
-def _not_read(reference: ObjectKey) -> Unresolved:
-    return Unresolved(f"{reference.kind} {reference.namespace}/{reference.name} is read when the policy takes effect")
+def _not_read(key: Key) -> Unresolved:
+    return Unresolved(f"{key} is read when the policy takes effect")

@@ -13,7 +13,7 @@ import typer
 from webhook import limits
 from webhook.admission.review import Malformed, Unjudged, parse_review
 from webhook.cli import local
-from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile
+from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
@@ -67,9 +67,12 @@ def command(
         float, typer.Option(min=0.1, max=600, help="Seconds until what was not read is undecided.")
     ] = 30.0,
     operator_namespace: Home = "trusted-images",
+    pkcs11_module: TokenModules = None,
+    pkcs11_pins: TokenPins = None,
 ) -> None:
     """Judges every object in the files; those that run no image are passed over."""
-    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at))
+    modules = local.modules(pkcs11_module, pkcs11_pins)
+    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules)
     try:
         asked = [one for name in file for one in read_objects(name, namespace)]
     except (Invalid, OSError) as e:

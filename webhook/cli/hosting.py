@@ -25,9 +25,14 @@ from webhook.console import server as console_server
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider, FindNamespace, KeychainOf
 from webhook.judge.evaluate import Judge
+from webhook.keys.https import HttpsKeys
+from webhook.keys.pkcs11 import Modules, TokenKeys
+from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
 from webhook.observe.metrics import Metrics
+from webhook.policy.keyref import UrlKey
+from webhook.policy.pkcs11uri import TokenKey
 from webhook.registry.client import RegistryClient
 
 HOME: Final = "trusted-images"
@@ -68,6 +73,11 @@ def compose(
 ) -> Decider:
     """The judge over these policies and registries."""
     return Decider(Judge(registries, pool=pool, now=clock, observer=metrics), store, keychain_of, find_namespace)
+
+
+def remote_keys(registries: RegistryClient, modules: Modules) -> RemoteKeys:
+    """The keys outside the cluster: documents are fetched as registries are, tokens read by the modules permitted."""
+    return RemoteKeys({UrlKey: HttpsKeys(registries.documents.ask), TokenKey: TokenKeys(modules)})
 
 
 class CannotListen(Exception):

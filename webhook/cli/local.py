@@ -14,7 +14,8 @@ import typer
 from webhook.cli import hosting
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider
-from webhook.keys.files import policies_from_files
+from webhook.keys.files import Loaded, ReadRemote, ask_nobody, load_files
+from webhook.keys.pkcs11 import Modules
 from webhook.memory.store import PolicyStore
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
@@ -50,6 +51,19 @@ Home = Annotated[
     ),
 ]
 
+TokenModules = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pkcs11-module",
+        help="A PKCS#11 module that cluster policies may read keys by (pkcs11:…); loading it runs it. Repeatable.",
+        metavar="FILE",
+    ),
+]
+TokenPins = Annotated[
+    Path | None,
+    typer.Option("--pkcs11-pins", help="The directory that pin-source of a pkcs11: key may point into.", metavar="DIR"),
+]
+
 
 def misused(*complaints: str) -> NoReturn:
     """Says what is wrong with what was given, and exits with 2."""
@@ -58,19 +72,27 @@ def misused(*complaints: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def modules(paths: Sequence[Path] | None, pins: Path | None) -> Modules:
+    """The PKCS#11 modules permitted on the command line. Exits with 2 if one is not named in full."""
+    for path in paths or ():
+        if not path.is_absolute():
+            misused(f"--pkcs11-module {path}: not an absolute path, so what is loaded would depend on where we stand")
+    return Modules(tuple(paths or ()), pins)
+
+
 def load_policies(files: Sequence[Path], home: str) -> PolicyStore:
-    """The policies in `files`, ready to be judged by. Exits with 2 and every complaint if one of them is wrong."""
+    """The policies in `files`, ready to be judged by. Raises `Invalid` with every complaint, or OSError."""
     store = PolicyStore()
-    reload_policies(store, files, home)
+    put_policies(store, load_files(files), home, ask_nobody)
     return store
 
 
-def reload_policies(store: PolicyStore, files: Sequence[Path], home: str) -> Sequence[Policy]:
-    """Replaces what is in `store` by what `files` hold now. Raises `Invalid` with every complaint, and then changes nothing."""
-    policies, namespaces = policies_from_files(files, FORMATS, home)
+def put_policies(store: PolicyStore, loaded: Loaded, home: str, read_remote: ReadRemote) -> Sequence[Policy]:
+    """Replaces what is in `store` by what was loaded. Raises `Invalid` with every complaint, and then changes nothing."""
+    policies = loaded.policies(FORMATS, home, read_remote)
     if not policies:
-        raise Invalid(f"{', '.join(map(str, files))}: no TrustPolicy or ClusterTrustPolicy")
-    for name, labels in namespaces.items():
+        raise Invalid(f"{', '.join(map(str, loaded.files))}: no TrustPolicy or ClusterTrustPolicy")
+    for name, labels in loaded.namespaces.items():
         store.put_namespace(name, labels)
     store.replace_all(policies)
     store.set_ready()
@@ -111,20 +133,25 @@ class Options:
     plain_http: bool
     home: str
     at: dt.datetime | None
+    modules: Modules
 
 
 @contextlib.asynccontextmanager
 async def judging(options: Options) -> AsyncIterator[Decider]:
     """The judge over local files, for one command. The user is the operator here, so private addresses may be asked."""
-    try:
-        store = load_policies(options.policies, options.home)
-    except (Invalid, OSError) as e:
-        misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
     settings = registry_settings(options.registries, plain_http=options.plain_http)
     keychain = DockerConfigKeychain(docker_config())
     async with contextlib.AsyncExitStack() as stack:
         client = RegistryClient(settings, private_addresses=True)
         stack.push_async_callback(client.close)
+        remote = hosting.remote_keys(client, options.modules)
+        store = PolicyStore()
+        try:
+            loaded = load_files(options.policies)
+            await remote.look_first(loaded.remote_keys(FORMATS, options.home))
+            put_policies(store, loaded, options.home, remote.read)
+        except (Invalid, OSError) as e:
+            misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
         pool = stack.enter_context(hosting.checking_pool())
         at = options.at
         clock = hosting.now if at is None else lambda: at

@@ -17,10 +17,11 @@ import typer
 from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports
-from webhook.cli.local import RegistriesFile
+from webhook.cli.local import RegistriesFile, TokenModules, TokenPins
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.formats import FORMATS
 from webhook.judge.workload import Question
+from webhook.keys.pkcs11 import Modules
 from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
 from webhook.memory.store import PolicyStore
@@ -71,6 +72,8 @@ def command(
     port: Port = 8443,
     metrics_port: MetricsPort = 8080,
     drain_seconds: DrainSeconds = 5.0,
+    pkcs11_module: TokenModules = None,
+    pkcs11_pins: TokenPins = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -90,6 +93,7 @@ def command(
     serving = _operate(
         installation,
         settings,
+        local.modules(pkcs11_module, pkcs11_pins),
         identity=identity or socket.gethostname(),
         address=address,
         ports=Ports(port, metrics_port),
@@ -104,6 +108,7 @@ def command(
 async def _operate(
     installation: "Installation",
     settings: SettingsFile | RegistrySettings,
+    modules: Modules,
     *,
     identity: str,
     address: str,
@@ -121,8 +126,11 @@ async def _operate(
     metrics, store = Metrics(), PolicyStore()
     async with contextlib.AsyncExitStack() as stack:
         kube: Kube = await stack.enter_async_context(connected())
+        registries = RegistryClient(settings, observe=metrics.fetched)
+        stack.push_async_callback(registries.close)
+        remote = hosting.remote_keys(registries, modules)
         policies = Policies(
-            store, ClusterKeys(kube), FORMATS, installation.namespace, lambda: _count(policies, metrics)
+            store, ClusterKeys(kube), remote, FORMATS, installation.namespace, lambda: _count(policies, metrics)
         )
         lease = Lease(kube, installation.namespace, installation.service, identity)
         leader = Leader(kube, policies, installation, hosting.now)
@@ -132,8 +140,6 @@ async def _operate(
         background(lease.lead(leader.work))
         background(_following(kube, policies, store, stopping))
 
-        registries = RegistryClient(settings, observe=metrics.fetched)
-        stack.push_async_callback(registries.close)
         log = ReviewLog()
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
@@ -188,6 +194,7 @@ async def _following(kube: "Kube", policies: "Policies", store: PolicyStore, sto
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(follow(policies, store, started))
             tasks.create_task(policies.follow_keys())
+            tasks.create_task(policies.follow_remote_keys())
             tasks.create_task(resync.compare(kube, policies, store))
             await started.wait()
             running.take_signals(stopping)

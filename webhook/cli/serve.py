@@ -15,12 +15,17 @@ import typer
 from webhook.admission.tls import ServingCertificate, write_self_signed
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports
-from webhook.cli.local import Home, PolicyFiles, RegistriesFile
+from webhook.cli.local import Home, PolicyFiles, RegistriesFile, TokenModules, TokenPins
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
+from webhook.formats import FORMATS
+from webhook.keys.files import ReadRemote, ask_nobody, load_files
+from webhook.keys.pkcs11 import Modules
+from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
+from webhook.policy.keyref import RemoteKey
 from webhook.registry.client import RegistryClient
 from webhook.registry.dockerconfig import DockerConfigKeychain
 
@@ -52,6 +57,8 @@ def command(
     metrics_port: MetricsPort = 8080,
     drain_seconds: DrainSeconds = 5.0,
     operator_namespace: Home = "trusted-images",
+    pkcs11_module: TokenModules = None,
+    pkcs11_pins: TokenPins = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     log_as_json(sys.stderr)
@@ -59,6 +66,7 @@ def command(
         local.misused("--tls-cert and --tls-key belong together")
     metrics = Metrics()
     store = PolicyStore()
+    modules = local.modules(pkcs11_module, pkcs11_pins)
     files = PolicyFilesInForce(store, policy, operator_namespace, metrics)
     try:
         files.load()
@@ -70,6 +78,7 @@ def command(
             store=store,
             files=files,
             client=lambda: RegistryClient(settings, observe=metrics.fetched),
+            modules=modules,
             certificate=certificate,
             metrics=metrics,
             home=operator_namespace,
@@ -92,12 +101,16 @@ class PolicyFilesInForce:
         self._home = home
         self._metrics = metrics
         self._state: tuple[tuple[int, int, int], ...] = ()
+        self._read_remote: ReadRemote = ask_nobody
+        self._wanted: frozenset[RemoteKey] = frozenset()
         self.fault: str | None = None
 
     def load(self) -> None:
         """Reads the files. Raises `Invalid` or OSError, and then what was in force stays so."""
         self._state = self._stat()
-        policies = local.reload_policies(self._store, self._files, self._home)
+        loaded = load_files(self._files)
+        policies = local.put_policies(self._store, loaded, self._home, self._read_remote)
+        self._wanted = loaded.remote_keys(FORMATS, self._home)
         self._metrics.policies.labels("in_force").set(len(policies))
         # What is loaded now lives long: a full collection need not walk it every time.
         gc.collect()
@@ -107,17 +120,30 @@ class PolicyFilesInForce:
         """Looks at the files until cancelled."""
         while True:
             await asyncio.sleep(seconds)
-            if self._stat() == self._state:
-                continue
-            try:
-                self.load()
-            except (Invalid, OSError) as e:
-                # Not ready, so that this replica is taken out of service: it would judge by policies nobody wants any more.
-                self.fault = f"policy files: {e}"
-                _log.error("%s", self.fault)
-            else:
-                self.fault = None
-                _log.info("policies read again")
+            if self._stat() != self._state:
+                self._load_again()
+
+    async def read_keys(self, remote: RemoteKeys) -> None:
+        """Reads the keys outside the files from now on, those that are named now at once."""
+        self._read_remote = remote.read
+        if self._wanted:
+            await remote.look_first(self._wanted)
+            self._load_again()
+
+    async def follow_keys(self, remote: RemoteKeys) -> None:
+        """Reads them again until cancelled, each when it is due."""
+        await remote.follow(lambda: self._wanted, lambda _: self._load_again())
+
+    def _load_again(self) -> None:
+        try:
+            self.load()
+        except (Invalid, OSError) as e:
+            # Not ready, so that this replica is taken out of service: it would judge by policies nobody wants any more.
+            self.fault = f"policy files: {e}"
+            _log.error("%s", self.fault)
+        else:
+            self.fault = None
+            _log.info("policies read again")
 
     def _stat(self) -> tuple[tuple[int, int, int], ...]:
         states = []
@@ -154,6 +180,7 @@ async def _serve(
     store: PolicyStore,
     files: PolicyFilesInForce,
     client: Callable[[], RegistryClient],
+    modules: Modules,
     certificate: ServingCertificate,
     metrics: Metrics,
     home: str,
@@ -171,7 +198,10 @@ async def _serve(
         pool = stack.enter_context(hosting.checking_pool())
         decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics)
         background = await stack.enter_async_context(running.background())
+        remote = hosting.remote_keys(registries, modules)
+        await files.read_keys(remote)
         background(files.keep_fresh())
+        background(files.follow_keys(remote))
         background(certificate.keep_fresh(lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
 
         def not_ready() -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from webhook.cli import local
-from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile
+from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
@@ -35,9 +35,12 @@ def command(
         float, typer.Option(min=0.1, max=600, help="Seconds until what was not read is undecided.")
     ] = 30.0,
     operator_namespace: Home = "trusted-images",
+    pkcs11_module: TokenModules = None,
+    pkcs11_pins: TokenPins = None,
 ) -> None:
     """Judges each image as the main container of a Pod with the default service account."""
-    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at))
+    modules = local.modules(pkcs11_module, pkcs11_pins)
+    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules)
     judgements = asyncio.run(_judge(options, images, namespace, timeout))
     print_judgements(judgements, output)
     raise typer.Exit(exit_code(verdict_of(group) for group in by_image(judgements).values()))

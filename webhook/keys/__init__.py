@@ -1,20 +1,21 @@
-"""Key references → key material. Where the bytes come from is the caller's affair: a watch on the cluster, or files.
+"""Key references → key material. Where the bytes come from is the caller's affair: the cluster, files, or what is asked elsewhere.
 
 What may be referred to was settled by `policy.keyref`; what the bytes must be is settled by the formats.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from webhook import limits
 from webhook.parsing import Invalid
-from webhook.policy.keyref import ObjectKey, Pem, parse_keyref
+from webhook.policy.keyref import Key, Pem, RemoteKey, UrlKey, parse_keyref
+from webhook.policy.pkcs11uri import TokenKey
 from webhook.trust import KeyRef, Materials, Unresolved
 from webhook.verdict import PolicyKey
 
-__all__ = ["ObjectKey", "resolve"]
+__all__ = ["Key", "Read", "remote_keys", "resolve"]
 
-Read = Callable[[ObjectKey], bytes | Unresolved]
-"""Reads one entry of a Secret or ConfigMap."""
+Read = Callable[[Key], bytes | Unresolved]
+"""Says what is known of one key, and waits for nothing."""
 
 
 def resolve(references: Iterable[KeyRef], owner: PolicyKey, home: str, read: Read) -> Materials:
@@ -33,3 +34,14 @@ def resolve(references: Iterable[KeyRef], owner: PolicyKey, home: str, read: Rea
             found = Unresolved(f"{key}: more than {limits.MAX_KEY_MATERIAL} bytes")
         materials[reference] = found
     return materials
+
+
+def remote_keys(references: Iterable[KeyRef], owner: PolicyKey, home: str) -> Iterator[RemoteKey]:
+    """Those of the references that have to be asked for outside the cluster."""
+    for reference in references:
+        try:
+            key = parse_keyref(reference, owner, home)
+        except Invalid:
+            continue
+        if isinstance(key, UrlKey | TokenKey):
+            yield key

@@ -1,6 +1,6 @@
 """YAML files instead of a cluster: policies, and the Secrets, ConfigMaps and Namespaces that they refer to."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,7 @@ from webhook import keys, limits
 from webhook.kube.entries import Entries
 from webhook.parsing import Invalid, convert_all, quote
 from webhook.policy import parse
-from webhook.policy.keyref import ObjectKey, ObjectKind
+from webhook.policy.keyref import Key, ObjectKey, ObjectKind, RemoteKey
 from webhook.policy.policy import Labels, Policy
 from webhook.trust import Format, Unresolved
 from webhook.verdict import PolicyKey
@@ -30,10 +30,20 @@ class _Object(Entries, rename="camel", kw_only=True):
     metadata: _Metadata
 
 
+ReadRemote = Callable[[RemoteKey], bytes | Unresolved]
+"""Says what is known of a key outside the files, and waits for nothing."""
+
+
+def ask_nobody(key: RemoteKey) -> Unresolved:
+    """For those who read nothing but files."""
+    return Unresolved(f"{key}: is not asked for here")
+
+
 @dataclass(slots=True)
 class Loaded:
     """What the files hold. `documents` are policies with the place each stands at."""
 
+    files: tuple[Path, ...] = ()
     documents: list[tuple[str, parse.Document]] = field(default_factory=list)
     objects: dict[tuple[ObjectKind, str, str], Mapping[str, bytes]] = field(default_factory=dict)
     namespaces: dict[str, Labels] = field(default_factory=dict)
@@ -48,10 +58,43 @@ class Loaded:
             return Unresolved(f"{key.kind} {key.namespace}/{key.name} has no entry {key.entry}")
         return entries[key.entry]
 
+    def remote_keys(self, formats: Mapping[str, Format[Any]], home: str) -> frozenset[RemoteKey]:
+        """The keys outside the files that the policies refer to."""
+        return frozenset(
+            key
+            for _, document in self.documents
+            for key in keys.remote_keys(parse.key_references(document.spec, formats), document.key, home)
+        )
+
+    def policies(
+        self, formats: Mapping[str, Format[Any]], home: str, read_remote: ReadRemote = ask_nobody
+    ) -> tuple[Policy, ...]:
+        """The policies in the files. Raises `Invalid` with every complaint about every file."""
+        complaints = list(self.complaints)
+        policies: dict[PolicyKey, Policy] = {}
+
+        def read(key: Key) -> bytes | Unresolved:
+            return self.read(key) if isinstance(key, ObjectKey) else read_remote(key)
+
+        for where, document in self.documents:
+            kind = "TrustPolicy" if document.key.namespace else "ClusterTrustPolicy"
+            title = f"{where} {kind} {document.key}"
+            if document.key in policies:
+                complaints.append(f"{title}: stands twice in these files")
+            references = parse.key_references(document.spec, formats)
+            materials = keys.resolve(references, document.key, home, read)
+            try:
+                policies[document.key] = parse.parse_policy(document.key, document.spec, materials, formats, home)
+            except Invalid as e:
+                complaints += [f"{title}: {complaint}" for complaint in e.complaints]
+        if complaints:
+            raise Invalid(*complaints)
+        return tuple(policies.values())
+
 
 def load_files(files: Sequence[Path]) -> Loaded:
     """Everything in the files. Complaints are collected; OSError if a file cannot be read."""
-    loaded = Loaded()
+    loaded = Loaded(tuple(files))
     for file in files:
         with file.open("rb") as opened:
             data = opened.read(limits.MAX_YAML + 1)
@@ -100,29 +143,3 @@ def _take_object(kind: Any, found: _Object, loaded: Loaded) -> None:
         loaded.namespaces[found.metadata.name] = found.metadata.labels or {}
         return
     loaded.objects[kind, found.metadata.namespace, found.metadata.name] = found.decoded(kind)
-
-
-def policies_from_files(
-    files: Sequence[Path], formats: Mapping[str, Format[Any]], home: str
-) -> tuple[tuple[Policy, ...], Mapping[str, Labels]]:
-    """The policies in the files, and the labels of the namespaces there.
-
-    Raises `Invalid` with every complaint about every file, or OSError.
-    """
-    loaded = load_files(files)
-    complaints = list(loaded.complaints)
-    policies: dict[PolicyKey, Policy] = {}
-    for where, document in loaded.documents:
-        kind = "TrustPolicy" if document.key.namespace else "ClusterTrustPolicy"
-        title = f"{where} {kind} {document.key}"
-        if document.key in policies:
-            complaints.append(f"{title}: stands twice in these files")
-        references = parse.key_references(document.spec, formats)
-        materials = keys.resolve(references, document.key, home, loaded.read)
-        try:
-            policies[document.key] = parse.parse_policy(document.key, document.spec, materials, formats, home)
-        except Invalid as e:
-            complaints += [f"{title}: {complaint}" for complaint in e.complaints]
-    if complaints:
-        raise Invalid(*complaints)
-    return tuple(policies.values()), loaded.namespaces

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from webhook import keys
 from webhook.keys.cluster import ClusterKeys, ObjectName, name_of
+from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
 from webhook.parsing import Invalid
 from webhook.policy import parse
-from webhook.policy.keyref import ObjectKey
+from webhook.policy.keyref import Key, ObjectKey, RemoteKey
 from webhook.policy.policy import Policy
 from webhook.trust import Format, Unresolved
 from webhook.verdict import PolicyKey
@@ -29,13 +30,17 @@ _LOOKS_PER_SECOND: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """A policy as it was written, and what became of it. `complaints`: it is broken, and denies what it covers."""
+    """A policy as it was written, and what became of it. `complaints`: it is broken, and denies what it covers.
+
+    `objects` and `remote` are what its keys are read from, in the cluster and outside.
+    """
 
     document: Mapping[str, Any]
     version: int
     objects: frozenset[ObjectName]
     policy: Policy
     complaints: tuple[str, ...] = ()
+    remote: frozenset[RemoteKey] = frozenset()
 
     @property
     def state(self) -> str:
@@ -52,12 +57,14 @@ class Policies:
         self,
         store: PolicyStore,
         cluster_keys: ClusterKeys,
+        remote_keys: RemoteKeys,
         formats: Mapping[str, Format[Any]],
         home: str,
         changed: Callable[[], None],
     ) -> None:
         self._store = store
         self._keys = cluster_keys
+        self._remote = remote_keys
         self._formats = formats
         self._home = home
         self._changed = changed
@@ -96,9 +103,7 @@ class Policies:
         changed = await self._keys.look(wanted)
         for key, known in list(self.in_force.items()):
             if known.objects & changed:
-                self.in_force[key] = self._built(key, known.document, known.version)
-                self._store.put(self.in_force[key].policy)
-                self._changed()
+                self._rebuild(key)
 
     async def follow_keys(self) -> None:
         """Does so until cancelled: at once when a policy names something new, else about once a second."""
@@ -109,6 +114,30 @@ class Policies:
                 await asyncio.wait_for(self._new_objects.wait(), pause)
             self._new_objects.clear()
             await self.read_keys()
+
+    async def read_remote_keys(self) -> None:
+        """Looks at the keys outside the cluster, for as long as a start may take."""
+        await self._remote.look_first(self._remote_wanted())
+        self._remote_changed(self._remote_wanted())
+
+    async def follow_remote_keys(self) -> None:
+        """Looks at them until cancelled: at once when a policy names a new one, else when each is due."""
+        await self._remote.follow(self._remote_wanted, self._remote_changed)
+
+    def _remote_wanted(self) -> frozenset[RemoteKey]:
+        return frozenset(key for known in self.in_force.values() for key in known.remote)
+
+    def _remote_changed(self, changed: frozenset[RemoteKey]) -> None:
+        for key, known in list(self.in_force.items()):
+            if known.remote & changed:
+                self._rebuild(key)
+
+    def _rebuild(self, key: PolicyKey) -> None:
+        """Builds a policy anew, because of its keys."""
+        known = self.in_force[key]
+        self.in_force[key] = self._built(key, known.document, known.version)
+        self._store.put(self.in_force[key].policy)
+        self._changed()
 
     def _take(self, document: Mapping[str, Any]) -> bool:
         """Whether the document is news, which is then known."""
@@ -127,10 +156,14 @@ class Policies:
         spec = document.get("spec")
         references = parse.key_references(spec, self._formats)
         objects: set[ObjectName] = set()
+        remote: set[RemoteKey] = set()
 
-        def read(reference: ObjectKey) -> bytes | Unresolved:
-            objects.add(name_of(reference))
-            return self._keys.read(reference)
+        def read(wanted: Key) -> bytes | Unresolved:
+            if isinstance(wanted, ObjectKey):
+                objects.add(name_of(wanted))
+                return self._keys.read(wanted)
+            remote.add(wanted)
+            return self._remote.read(wanted)
 
         complaints: tuple[str, ...] = ()
         try:
@@ -142,7 +175,7 @@ class Policies:
             _log.error("policy %s is broken and denies what it covers: %s", key, "; ".join(complaints))
         if not all(self._keys.knows(name) for name in objects):
             self._new_objects.set()
-        return InForce(document, version, frozenset(objects), policy, complaints)
+        return InForce(document, version, frozenset(objects), policy, complaints, frozenset(remote))
 
 
 def _key(document: Mapping[str, Any]) -> PolicyKey:

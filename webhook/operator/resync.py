@@ -41,7 +41,7 @@ async def first_list(kube: Kube, policies: Policies, store: PolicyStore) -> None
         except KubeError as e:
             _log.warning("the policies cannot be read yet: %s", e)
             await asyncio.sleep(_RETRY_SECONDS)
-    await policies.read_keys()
+    await asyncio.gather(policies.read_keys(), policies.read_remote_keys())
     store.set_ready()
     # What is loaded now lives long: a full collection need not walk it every time.
     gc.collect()
