@@ -144,6 +144,12 @@ MAX_CERTIFICATES: Final = 100
 """Certificates that one key string of a policy may hold."""
 MAX_INTERMEDIATES: Final = 10
 """Intermediate certificates that come with one signature: as Kyverno does (CVE-2026-32280)."""
+MAX_HARDWARE_CERTIFICATES: Final = 40
+"""Certificates of one signer's hardware evidence: ten keys, each with its device's certificate and two above it."""
+MAX_DEVICE_CHAIN: Final = 5
+"""Certificates between a device's key and a root: YubiKeys since firmware 5.7 have four."""
+MAX_ISSUER_CHECKS: Final = 80
+"""Signatures of certificates checked for one signer's hardware evidence: twice as many as it may hold certificates."""
 MAX_TIMESTAMP: Final = 64 * KIB
 """Bytes of one RFC 3161 timestamp: those in use have a few thousand, with their certificates."""
 MIN_RSA_BITS: Final = 2_048

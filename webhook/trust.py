@@ -7,7 +7,7 @@ formats implement `Signer`, and neither knows the other.
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, NewType, Protocol, TypeVar
+from typing import Generic, Literal, NewType, Protocol, TypeVar
 
 import msgspec
 
@@ -202,6 +202,34 @@ class Unresolved:
     reason: str
 
 
+HardwareKind = Literal["yubikey-piv", "code-signing-oid"]
+"""How it is shown that a key is in hardware: by the device's own word, or by its authority's."""
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareEvidence:
+    """What a policy brings to show that a signer's keys are in hardware: which kind, the pinned roots, the certificates; PEM."""
+
+    attestation: HardwareKind
+    roots: bytes
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Who vouches that a private key is in hardware, and from when until when (aware).
+
+    `key` is the fingerprint of its public key. `state`: the device itself has *proven* it, or an authority has *claimed* it. `about`:
+    which device, in words.
+    """
+
+    key: str
+    state: Literal["proven", "claimed"]
+    about: str
+    valid_from: datetime
+    valid_until: datetime
+
+
 Materials = Mapping[KeyRef, bytes | Unresolved]
 """What each key reference of a policy stands for."""
 
@@ -214,7 +242,9 @@ class Format(Generic[S]):
 
     `about` says in one sentence, for people who write policies, what such a signer stands for.
     `keys` lists the key references in `spec` with their paths below it (`.keys[1]`). `build` gets all of them resolved; it
-    raises `parsing.Invalid`, each complaint beginning with such a path.
+    raises `parsing.Invalid`, each complaint beginning with such a path. `hold` makes of a signer one that counts only by keys
+    which the evidence shows to be in hardware, and says where they are; it raises the same, with paths below `hardware`. None: the
+    identities that these signers prove are no keys.
     """
 
     name: str
@@ -222,3 +252,10 @@ class Format(Generic[S]):
     spec: type[S]
     keys: Callable[[S], Iterable[tuple[str, KeyRef]]]
     build: Callable[[S, Mapping[KeyRef, bytes]], Signer]
+    hold: Callable[[Signer, HardwareEvidence], tuple[Signer, tuple[Device, ...]]] | None = None
+
+
+def format_of(signer: Signer) -> str:
+    """The name of a signer's format; of one around another, that of the inner one."""
+    inner = getattr(signer, "signer", None)
+    return type(signer).__name__.lower() if inner is None else format_of(inner)

@@ -7,6 +7,7 @@ one. `spec` is what policies write, `collect` finds evidence, `signer` judges it
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from webhook.formats._hardware import hold
 from webhook.formats._identity import IdentityRule, read_identity
 from webhook.formats._keys import PublicKey, parse_public_keys
 from webhook.formats.cosign.signer import Cosign
@@ -51,5 +52,10 @@ def _build(spec: CosignSpec, materials: Mapping[KeyRef, bytes]) -> Cosign:
 
 
 FORMAT: Final = Format(
-    "cosign", "Signatures by cosign 2 and 3, whichever layout they have.", CosignSpec, keys=_keys, build=_build
+    "cosign",
+    "Signatures by cosign 2 and 3, whichever layout they have.",
+    CosignSpec,
+    keys=_keys,
+    build=_build,
+    hold=hold,
 )

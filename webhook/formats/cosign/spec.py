@@ -23,7 +23,7 @@ class CosignSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             KeyRef,
             Meta(
                 max_length=limits.MAX_KEY_TEXT,
-                description="The public key: PEM, secret://…, configmap://… or k8s://….",
+                description="The public key: PEM, secret://…, configmap://…, k8s://…; in a cluster policy also https://… or pkcs11:….",
             ),
         ]
         | None
