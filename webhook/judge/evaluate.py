@@ -36,6 +36,7 @@ from webhook.trust import (
     Unavailable,
     Unresolved,
     Untrusted,
+    format_of,
 )
 from webhook.verdict import (
     Allowed,
@@ -283,7 +284,7 @@ class Judge:
 
         async def weigh() -> Finding:
             finding = await self._weigh(signer, claim, registry, every_proof=case.every_proof)
-            self._observer.verified(type(signer).__name__.lower(), finding)
+            self._observer.verified(format_of(signer), finding)
             return finding
 
         return await self._findings.get(_key(case, signer, claim, opened), weigh)

@@ -17,7 +17,7 @@ from webhook.operator.certificates import Data, next_data
 from webhook.operator.configuration import Configurations
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
-from webhook.operator.status import status_of
+from webhook.operator.status import hardware_of, status_of
 from webhook.policy.parse import API_VERSION
 from webhook.policy.schema import RESOURCES
 from webhook.verdict import PolicyKey
@@ -39,7 +39,7 @@ class Leader:
     policies: Policies
     installation: Installation
     clock: Clock
-    _written: dict[PolicyKey, tuple[int, object]] = field(default_factory=dict)
+    _written: dict[PolicyKey, object] = field(default_factory=dict)
     _configurations: Configurations = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,10 +62,12 @@ class Leader:
                 _log.info("the status of %s was not written: %s", key, e)
 
     async def _write_status(self, key: PolicyKey, known: InForce) -> None:
-        state = (known.version, known.policy)
+        now = self.clock()
+        # Evidence of hardware ends without anybody changing anything.
+        state = (known.version, known.policy, [hardware_of(named, now) for named in known.policy.signers])
         if self._written.get(key) == state:
             return
-        wanted = status_of(known, self.clock())
+        wanted = status_of(known, now)
         before = known.document.get("status") or {}
         if before != wanted:
             resource = _PLURALS[key.namespace is not None]

@@ -6,7 +6,8 @@ from typing import Any, Final
 from webhook import limits
 from webhook.operator.policies import InForce
 from webhook.policy import parse
-from webhook.trust import Unresolved
+from webhook.policy.policy import NamedSigner
+from webhook.trust import Unresolved, format_of
 
 _READY: Final = {"broken": "Invalid", "unresolved": "SignersUnresolved", "in_force": "InForce"}
 
@@ -41,7 +42,7 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         condition["lastTransitionTime"] = old.get("lastTransitionTime", stamp) if same else stamp
         if generation is not None:
             condition["observedGeneration"] = generation
-    status: dict[str, Any] = {"conditions": conditions, "signers": _signers(known)}
+    status: dict[str, Any] = {"conditions": conditions, "signers": _signers(known, now)}
     return status if generation is None else {"observedGeneration": generation, **status}
 
 
@@ -49,7 +50,21 @@ def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, A
     return {"type": kind, "status": status, "reason": reason, "message": message[: limits.MAX_STATUS]}
 
 
-def _signers(known: InForce) -> list[dict[str, Any]]:
+def hardware_of(named: NamedSigner, now: dt.datetime) -> str:
+    """Whether a signer's keys are in hardware: as far as all of them are, and while the evidence is valid."""
+    states = {d.state if d.valid_from <= now < d.valid_until else "no" for d in named.devices} or {"no"}
+    return next(state for state in ("no", "claimed", "proven") if state in states)
+
+
+def _devices(named: NamedSigner, now: dt.datetime) -> dict[str, Any]:
+    """Where a signer's keys are, if its policy asks for that."""
+    if not named.devices:
+        return {}
+    ended = {"lastError": "its hardware evidence is not valid now"} if hardware_of(named, now) == "no" else {}
+    return {"devices": [device.about[: limits.MAX_TEXT] for device in named.devices], **ended}
+
+
+def _signers(known: InForce, now: dt.datetime) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for named in known.policy.signers:
         signer = named.signer
@@ -59,8 +74,10 @@ def _signers(known: InForce) -> list[dict[str, Any]]:
             found.append(
                 {
                     "name": named.name,
-                    "format": type(signer).__name__.lower(),
+                    "format": format_of(signer),
                     "fingerprints": list(signer.fingerprints()),
+                    "hardware": hardware_of(named, now),
                 }
+                | _devices(named, now)
             )
     return found

@@ -38,8 +38,16 @@ from webhook.policy.policy import (
     Selector,
     WorkloadMatch,
 )
-from webhook.policy.spec import DelegationSpec, DenySpec, LabelSelector, NamespacesSpec, PolicySpec, WorkloadsSpec
-from webhook.trust import Format, KeyRef, Materials, Unresolved
+from webhook.policy.spec import (
+    DelegationSpec,
+    DenySpec,
+    HardwareSpec,
+    LabelSelector,
+    NamespacesSpec,
+    PolicySpec,
+    WorkloadsSpec,
+)
+from webhook.trust import Format, HardwareEvidence, KeyRef, Materials, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
 GROUP: Final = "trusted-images.dev"
@@ -53,6 +61,7 @@ _WILD_HOSTS_WORTH_A_WARNING: Final = 4
 
 Formats = Mapping[str, Format[Any]]
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,8 @@ def key_references(spec: object, formats: Formats) -> frozenset[KeyRef]:
                 references.update(reference for _, reference in row.keys(convert(body, row.spec, "")))
             except Invalid:
                 continue
+        hardware = _readable(signer.get("hardware") if isinstance(signer, dict) else None, HardwareSpec, None)
+        references.update(() if hardware is None else (hardware.roots, hardware.evidence))
     return frozenset(references)
 
 
@@ -222,7 +233,7 @@ def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Po
     )
 
 
-def _readable(value: object, kind: type[T], otherwise: T) -> T:
+def _readable(value: object, kind: type[T], otherwise: R) -> T | R:
     try:
         return convert(value, kind, "")
     except Invalid:
@@ -243,9 +254,6 @@ def _readable_match(value: object, kind: type[T], read: "Callable[[_Reader, T | 
     reader = _Reader()
     match = read(reader, spec)
     return None if reader.complaints else match
-
-
-R = TypeVar("R")
 
 
 class _Reader:
@@ -350,23 +358,28 @@ class _Reader:
         home: str,
     ) -> NamedSigner | None:
         known = ", ".join(formats)
-        for field in signer.keys() - formats.keys() - {"name"}:
-            self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, {known}")
+        for field in signer.keys() - formats.keys() - {"name", "hardware"}:
+            self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, hardware, {known}")
         chosen = [name for name in formats if name in signer]
         if len(chosen) != 1:
             what = f"{' and '.join(chosen)}, " if chosen else ""
             self.complaints.append(f"{path}: {what}exactly one signature format is wanted: {known}")
             return None
         row = formats[chosen[0]]
+        wrong = len(self.complaints)
+        in_hardware = f"{path}.hardware"
+        hardware = self.hardware(signer, in_hardware, row)
         path = f"{path}.{row.name}"
         spec = self.value("", lambda: convert_all(signer[row.name], row.spec, path))
         if spec is None:
             return None
         unresolved = None
         material: dict[KeyRef, bytes] = {}
-        wrong = len(self.complaints)
-        for where, reference in row.keys(spec):
-            self.value(f"{path}{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
+        references = [(f"{path}{where}", reference) for where, reference in row.keys(spec)]
+        if hardware is not None:
+            references += [(f"{in_hardware}.roots", hardware.roots), (f"{in_hardware}.evidence", hardware.evidence)]
+        for where, reference in references:
+            self.value(f"{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
             found = materials.get(reference, Unresolved("not read"))
             if isinstance(found, Unresolved):
                 unresolved = unresolved or found
@@ -378,7 +391,23 @@ class _Reader:
         if unresolved is not None:
             return NamedSigner(name, unresolved)
         built = self.value(path, lambda: row.build(spec, material))
-        return None if built is None else NamedSigner(name, built)
+        if built is None or hardware is None or row.hold is None:
+            return None if built is None else NamedSigner(name, built)
+        hold, evidence = (
+            row.hold,
+            HardwareEvidence(hardware.attestation, material[hardware.roots], material[hardware.evidence]),
+        )
+        held = self.value(in_hardware, lambda: hold(built, evidence))
+        return None if held is None else NamedSigner(name, *held)
+
+    def hardware(self, signer: Mapping[str, object], path: str, row: Format[Any]) -> HardwareSpec | None:
+        """What a signer demands of where its keys are, if it does."""
+        if "hardware" not in signer:
+            return None
+        if row.hold is None:
+            self.complaints.append(f"{path}: a {row.name} signer has no key that could be in hardware")
+            return None
+        return self.value("", lambda: convert_all(signer["hardware"], HardwareSpec, path))
 
 
 def _fingerprint(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final, Literal, assert_never
 from webhook.image import Digest, ImageReference
 from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
 from webhook.policy.require import Expr
-from webhook.trust import Signer, Unresolved
+from webhook.trust import Device, Signer, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
 ContainerKind = Literal["main", "init", "ephemeral", "volume"]
@@ -117,10 +117,11 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class NamedSigner:
-    """A signer and what `require` calls it."""
+    """A signer and what `require` calls it. `devices` hold its keys, if the policy demands that."""
 
     name: str
     signer: Signer | Unresolved
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from webhook.policy.parse import GROUP, VERSION, Formats
-from webhook.policy.spec import PolicySpec, PolicyStatus, Rule
+from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, Rule
 
 Schema = dict[str, Any]
 
@@ -117,6 +117,7 @@ def _signers(written: Schema, formats: Formats) -> Schema:
     """The list of signers: a name and one of the formats, each as its own struct says."""
     bodies = {row.name: _schema(inspect.type_info(row.spec), {"description": row.about}) for row in formats.values()}
     names = sorted(bodies)
+    held = " || ".join(f"has(self.{name})" for name in names if formats[name].hold is not None)
     chosen = f"[{', '.join(f'has(self.{name})' for name in names)}].filter(given, given).size() == 1"
     return written | {
         "items": {
@@ -129,10 +130,19 @@ def _signers(written: Schema, formats: Formats) -> Schema:
                     "maxLength": 63,
                     "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
                 },
+                "hardware": _schema(
+                    inspect.type_info(HardwareSpec),
+                    {"description": "The signer's keys must be shown to be in hardware."},
+                ),
                 **bodies,
             },
             "x-kubernetes-validations": [
                 {"rule": chosen, "message": f"exactly one signature format is wanted: {', '.join(names)}"},
+                {
+                    "rule": f"!has(self.hardware) || {held}",
+                    "message": "only a signer with a key of its own can have it in hardware",
+                    "fieldPath": ".hardware",
+                },
                 {
                     "rule": "!(self.name in ['any', 'all', 'and', 'or', 'of'])",
                     "message": "a word of `require` cannot be a signer's name",

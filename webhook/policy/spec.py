@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from webhook import limits
+from webhook.trust import HardwareKind, KeyRef
 
 
 class Rule(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -189,6 +190,27 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) = None
 
 
+class HardwareSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`signers[].hardware`: where the signer's private keys must be."""
+
+    attestation: Annotated[
+        HardwareKind,
+        Meta(
+            description="yubikey-piv: the device attests that it generated the key. code-signing-oid: a certificate authority states it."
+        ),
+    ]
+    roots: Annotated[
+        KeyRef, Meta(max_length=limits.MAX_KEY_TEXT, description="Certificates that the evidence must lead to.")
+    ]
+    evidence: Annotated[
+        KeyRef,
+        Meta(
+            max_length=limits.MAX_KEY_TEXT,
+            description="Certificates about each of the signer's keys, and those between them and the roots.",
+        ),
+    ]
+
+
 class Condition(Struct, frozen=True, kw_only=True, rename="camel"):
     """metav1.Condition."""
 
@@ -208,6 +230,16 @@ class SignerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     fingerprints: Annotated[
         list[Annotated[str, Meta(max_length=71)]],
         Meta(max_length=limits.MAX_KEYS, description="The keys in force, SHA256:<hex>."),
+    ] = []
+    hardware: Annotated[
+        Literal["proven", "claimed", "no"],
+        Meta(
+            description="Whether its keys are in hardware: proven by the devices, claimed by an authority, or nothing shows it."
+        ),
+    ] = "no"
+    devices: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_TEXT)]],
+        Meta(max_length=limits.MAX_KEYS, description="Which devices, as the evidence says."),
     ] = []
     last_error: (
         Annotated[str, Meta(max_length=limits.MAX_TEXT, description="Why its keys could not be read, if so.")] | None
