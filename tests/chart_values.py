@@ -27,7 +27,7 @@ def rows() -> list[tuple[str, str, str]]:
         if comment := re.fullmatch(r"\s*# -- (.*)", line):
             about = comment[1]
             continue
-        if not (key := re.match(r"(\s*)([A-Za-z]+):", line)):
+        if not (key := re.match(r"(\s*)([A-Za-z0-9]+):", line)):
             continue
         depth = len(key[1])
         path = [one for one in path if one[0] < depth] + [(depth, key[2])]

@@ -64,6 +64,36 @@ def test_the_values_are_explained_and_closed() -> None:
     walk(schema, values, "")
 
 
+@pytest.mark.skipif(shutil.which("helm") is None, reason="NO HELM: values for tokens are not rendered")
+def test_modules_are_the_operators_and_reach_the_command(tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "pkcs11": {"modules": ["/modules/liba.so", "/modules/libb.so"], "pinsSecret": "hsm-pins"},
+        "extraVolumes": [{"name": "modules", "image": {"reference": "registry.acme.io/modules:1"}}],
+        "extraVolumeMounts": [{"name": "modules", "mountPath": "/modules", "readOnly": True}],
+    }
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps(values))
+    words = ["helm", "template", "trusted-images", str(CHART), "-s", "templates/deployment.yaml", "-f", str(file)]
+    rendered = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603 - Helm, on the PATH
+    (pod,) = (d["spec"]["template"]["spec"] for d in yaml.safe_load_all(rendered) if d and d["kind"] == "Deployment")
+    (container,) = pod["containers"]
+    wanted = [
+        "--pkcs11-module=/modules/liba.so",
+        "--pkcs11-module=/modules/libb.so",
+        "--pkcs11-pins=/etc/trusted-images/pins",
+    ]
+    assert container["args"][-3:] == wanted
+    assert {"name": "pins", "secret": {"secretName": "hsm-pins"}} in pod["volumes"]
+    assert {"name": "pins", "mountPath": "/etc/trusted-images/pins", "readOnly": True} in container["volumeMounts"]
+    assert values["extraVolumes"][0] in pod["volumes"]
+    assert values["extraVolumeMounts"][0] in container["volumeMounts"]
+    values["pkcs11"]["modules"] = ["liba.so"]
+    file.write_text(json.dumps(values))
+    refused = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - the same
+    assert refused.returncode != 0
+    assert "does not match pattern" in refused.stderr
+
+
 def test_w01_it_fails_closed_and_in_time() -> None:
     for webhook in WEBHOOKS:
         assert webhook["failurePolicy"] == "Fail"
