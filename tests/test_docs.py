@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tests import captures
+from tests.fake.hardware import YubiKey
 from tests.policies import HOME
 from webhook import keys
 from webhook.formats import FORMATS
 from webhook.policy import parse
-from webhook.policy.keyref import Key
+from webhook.policy.keyref import Key, ObjectKey
 from webhook.registry.settings import parse_settings
 
 ROOT = Path(__file__).parents[1]
@@ -28,8 +31,17 @@ def blocks(kind: str) -> Iterator[tuple[str, str]]:
                 yield f"{page.relative_to(ROOT)}: {text[:60]!r}", text
 
 
-def read_any_key(_reference: Key) -> bytes:
-    return captures.key("cosign.pub")
+DEVICE = YubiKey()
+
+
+def read_any_key(reference: Key) -> bytes:
+    """The same key for every reference, and where a page names evidence, the evidence about it."""
+    pem = captures.key("cosign.pub")
+    public = load_pem_public_key(pem)
+    assert isinstance(public, EllipticCurvePublicKey)
+    texts = {"evidence.pem": DEVICE.attest(public) + DEVICE.f9.pem, "roots.pem": DEVICE.root.pem}
+    entry = reference.entry if isinstance(reference, ObjectKey) else ""
+    return texts[entry].encode() if entry in texts else pem
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
