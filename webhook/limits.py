@@ -147,7 +147,7 @@ MAX_INTERMEDIATES: Final = 10
 MAX_HARDWARE_CERTIFICATES: Final = 40
 """Certificates of one signer's hardware evidence: ten keys, each with its device's certificate and two above it."""
 MAX_DEVICE_CHAIN: Final = 5
-"""Certificates between a device's key and a root: YubiKeys since firmware 5.7 have four."""
+"""Certificates below a root, that of the device's key among them: YubiKeys since firmware 5.7 have four."""
 MAX_ISSUER_CHECKS: Final = 80
 """Signatures of certificates checked for one signer's hardware evidence: twice as many as it may hold certificates."""
 MAX_TIMESTAMP: Final = 64 * KIB

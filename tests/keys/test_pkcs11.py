@@ -173,6 +173,18 @@ async def test_a_private_key_alone_and_a_secret_key_are_no_public_key(hsm: SoftH
     assert reason == "only the private key is there; store its public key or a certificate beside it"
 
 
+@softhsm.needed
+async def test_the_reader_imports_nothing_from_where_we_stand(
+    hsm: SoftHSM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hsm.make_key("acme", "secp256r1", "signer")
+    for name in ("webhook", "pkcs11", "json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('somebody else's code')")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(await read("pkcs11:token=acme;object=signer"), bytes)
+
+
 # ── devices come and go ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

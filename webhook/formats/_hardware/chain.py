@@ -43,7 +43,7 @@ def device_chain(leaf: "Certificate", evidence: Evidence) -> "tuple[Certificate,
         if issuer is None:
             raise Rejected("it leads to none of the pinned roots")
         chain.append(issuer)
-    raise Rejected(f"more than {limits.MAX_DEVICE_CHAIN} certificates between it and a root")
+    raise Rejected(f"more than {limits.MAX_DEVICE_CHAIN} certificates below a root")
 
 
 def _issuer(
