@@ -161,6 +161,10 @@ def test_h02_another_root_and_a_device_nobody_vouches_for() -> None:
     assert why_not("yubikey-piv", with_root, device.root.pem) == "it leads to none of the pinned roots"
     assert why_not("yubikey-piv", device.attest(public()), device.root.pem) == "it leads to none of the pinned roots"
     held("yubikey-piv", evidence, device.root.pem + strangers.root.pem)
+    # A root that may issue without end leads to itself, and no further.
+    endless = YubiKey(root=authority("Yubico PIV Root CA Serial 263751"))
+    evidence = endless.f9.pem + endless.attest(public()) + endless.root.pem
+    assert why_not("yubikey-piv", evidence, device.root.pem) == "it leads to none of the pinned roots"
 
 
 @pytest.mark.parametrize("oid", [FIRMWARE, SERIAL, POLICY])
