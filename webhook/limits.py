@@ -156,6 +156,20 @@ MAX_KEY_TEXT: Final = 16 * KIB
 MAX_KEY_MATERIAL: Final = 1 * MIB
 """Bytes of key material: the size of a Kubernetes Secret."""
 
+# ── OpenPGP ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_OPENPGP: Final = 4 * MIB
+"""Bytes of a signed message, as it comes and unpacked: what containers/image accepts."""
+MAX_MESSAGE_PACKETS: Final = 16
+"""Packets of a signed message, which needs three; more are read only to say what is wrong."""
+MAX_KEYRING_PACKETS: Final = 8_000
+"""Packets of a keyring: a mebibyte of the smallest signatures."""
+MAX_SELF_SIGNATURES: Final = 512
+"""Signatures by the keys of a keyring about themselves that are verified: a quarter of a second of the slowest."""
+MAX_SIGNATURE_LIST: Final = 4 * MIB
+"""Bytes of the list in which a registry with the signature extension keeps an image's signatures."""
+MAX_CLOCK_SKEW: Final = 300.0
+"""Seconds by which a signer's clock may be ahead of ours."""
+
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 TAG_SECONDS: Final = 10.0
 """Seconds that tag → digest and lists of signatures are kept."""
