@@ -131,6 +131,11 @@ class OpenPGPKey:
     def key_id(self) -> bytes:
         return bytes.fromhex(self.fingerprint)[-8:]
 
+    def _names(self) -> tuple[bytes, bytes]:
+        """The hints by which a verifier finds the key: GnuPG looks for the one of old."""
+        whole = bytes.fromhex(self.fingerprint)
+        return subpacket(ISSUER_FINGERPRINT, b"\4" + whole), subpacket(ISSUER, self.key_id)
+
     def signature(
         self,
         kind: int,
@@ -148,7 +153,7 @@ class OpenPGPKey:
         area = b"".join(
             [
                 *([subpacket(CREATED, time(at))] if with_time else []),
-                *([subpacket(ISSUER_FINGERPRINT, b"\4" + bytes.fromhex(self.fingerprint))] if issuer else []),
+                *(self._names() if issuer else []),
                 *hashed,
             ]
         )
