@@ -28,8 +28,8 @@ def blocks(kind: str) -> Iterator[tuple[str, str]]:
                 yield f"{page.relative_to(ROOT)}: {text[:60]!r}", text
 
 
-def read_any_key(_reference: ObjectKey) -> bytes:
-    return captures.key("cosign.pub")
+def read_any_key(reference: ObjectKey) -> bytes:
+    return captures.key("gpg-rsa3072.pub" if reference.entry.endswith((".asc", ".gpg")) else "cosign.pub")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -190,7 +190,7 @@ class Signer(Protocol):
         ...
 
     def fingerprints(self) -> tuple[str, ...]:
-        """The keys it trusts, `SHA256:<hex>` of their SPKI, for people who compare them."""
+        """The keys it trusts, as `Proof.identity` calls them, for people who compare them."""
         ...
 
     def wanted(self) -> str:

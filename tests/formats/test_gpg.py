@@ -167,6 +167,13 @@ def test_g01_g06_captures_by_gnupg(signed: str, ring: str, expected: str) -> Non
     assert checked(signer, (EDGE / signed).read_bytes(), claim) == expected
 
 
+def test_g01_a_capture_with_an_rsa_key() -> None:
+    claim = Claim(Subject(Repository("127.0.0.1:5055", "app"), EDGE_IMAGE, "v1"))
+    signed = (EDGE / "sa.sig").read_bytes()
+    assert checked(gpg((EDGE / "rsa.gpg").read_bytes()), signed, claim) == RSA
+    assert checked(gpg((EDGE / "ed25519.gpg").read_bytes()), signed, claim) == f"signed by unknown key {RSA}"
+
+
 def test_g01_the_expired_key_was_good_before_its_end() -> None:
     claim = Claim(Subject(Repository("127.0.0.1:5055", "gpg/app"), EDGE_IMAGE, "v1"))
     before = dt.datetime(2026, 11, 23, 18, 42, 10, tzinfo=dt.UTC)

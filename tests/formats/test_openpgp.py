@@ -124,7 +124,7 @@ def test_g05_d01_a_keyring_has_so_many_keys_and_no_more() -> None:
         ring(*keys)
 
 
-def test_d01_d08_so_many_self_signatures_are_verified_and_no_more() -> None:
+def test_d01_so_many_self_signatures_are_verified_and_no_more() -> None:
     again = self_signed(A)[len(packet(13, b"release <release@acme.test>")) :]
     # Those of others are not looked at.
     strangers = packet(2, B.signature(0x10, uid_framed(A, b"x"), NOW)) * 2_000

@@ -80,6 +80,8 @@ def test_every_field_reaches_the_policy() -> None:
     assert str(read.require) == "(first and second)"
     assert (read.tags, read.mode, read.message) == ("refuse", "warn", "ask the platform team")
     assert (read.deny.digests, read.deny.keys) == (frozenset({DIGEST}), frozenset({PRINT}))
+    by_gpg = policy(spec={"deny": {"keys": ["gpg:" + "aB" * 20]}})
+    assert by_gpg.deny.keys == {"GPG:" + "AB" * 20}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_every_field_reaches_the_policy() -> None:
         ),
         (
             {"images": ["**"], "signers": [{"name": "a"}]},
-            ["spec.signers[0]: exactly one signature format is wanted: cosign, static"],
+            ["spec.signers[0]: exactly one signature format is wanted: cosign, gpg, static"],
         ),
         (
             {"images": ["**"], "signers": [{"name": "a", "cosign": {}, "static": {}}]},
@@ -187,7 +189,7 @@ def test_every_field_reaches_the_policy() -> None:
         (
             {"images": ["**"], "signers": [{"name": "a", "cosing": {"key": KEY}, "static": {"allow": 1}}]},
             [
-                "spec.signers[0].cosing: unknown field; known: name, cosign, static",
+                "spec.signers[0].cosing: unknown field; known: name, cosign, gpg, static",
                 "spec.signers[0].static.allow: expected bool, got int",
                 "spec.signers[0].static.reason: required",
             ],

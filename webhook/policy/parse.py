@@ -48,7 +48,7 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<hex>[0-9a-fA-F]{64})")
+_FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
 _WILD_HOSTS_WORTH_A_WARNING: Final = 4
 
 Formats = Mapping[str, Format[Any]]
@@ -385,9 +385,10 @@ def _fingerprint(text: str) -> str:
     match = _FINGERPRINT.fullmatch(text)
     if match is None:
         raise Invalid(
-            f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, as `verify -o json` and the status of a policy print them)"
+            f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, or GPG: and 40, as `verify -o json` and the status"
+            " of a policy print them)"
         )
-    return f"SHA256:{match['hex'].lower()}"
+    return f"SHA256:{match['sha256'].lower()}" if match["sha256"] else f"GPG:{match['gpg'].upper()}"
 
 
 def warnings(policy: Policy) -> tuple[str, ...]:

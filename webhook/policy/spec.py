@@ -105,8 +105,9 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ".digests",
         ),
         Rule(
-            "!has(self.keys) || self.keys.all(k, k.matches('^(SHA256|sha256):[A-Fa-f0-9]{64}$'))",
-            "not a fingerprint: SHA256:<64 hex digits>",
+            "!has(self.keys) || "
+            "self.keys.all(k, k.matches('^((SHA256|sha256):[A-Fa-f0-9]{64}|(GPG|gpg):[A-Fa-f0-9]{40})$'))",
+            "not a fingerprint: SHA256:<64 hex digits>, or GPG:<40 hex digits>",
             ".keys",
         ),
     )
@@ -119,7 +120,7 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         list[Annotated[str, Meta(max_length=71)]],
         Meta(
             max_length=limits.MAX_DENIED,
-            description="Fingerprints of keys, SHA256:<hex>, whose signatures do not count.",
+            description="Fingerprints of keys, SHA256:<hex>, or GPG:<hex> of primary keys, whose signatures do not count.",
         ),
     ] = []
 
@@ -207,7 +208,7 @@ class SignerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     format: Annotated[str, Meta(max_length=63, description="Its signature format.")] = ""
     fingerprints: Annotated[
         list[Annotated[str, Meta(max_length=71)]],
-        Meta(max_length=limits.MAX_KEYS, description="The keys in force, SHA256:<hex>."),
+        Meta(max_length=limits.MAX_KEYS, description="The keys in force, SHA256:<hex> or GPG:<hex>."),
     ] = []
     last_error: (
         Annotated[str, Meta(max_length=limits.MAX_TEXT, description="Why its keys could not be read, if so.")] | None
