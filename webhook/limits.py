@@ -128,6 +128,8 @@ MAX_SIGNERS: Final = 32
 """Signers of one policy."""
 MAX_KEYS: Final = 32
 """Keys of one signer."""
+MAX_REFERENCES: Final = 8
+"""Policies that a signer's reference may lead through, one referring to the next."""
 MAX_DENIED: Final = 1_000
 """Entries of each deny list of one policy."""
 MAX_TEXT: Final = 1 * KIB

@@ -177,12 +177,13 @@ class OpenPGPKey:
 
 @functools.cache
 def openpgp_key(name: str, kind: str = "ed25519") -> OpenPGPKey:
-    """A key by name, the same one each time it is asked for."""
+    """A key by name, the same one each time it is asked for; but for RSA in every process, so that tests can be named by it."""
     if kind.startswith("rsa"):
         return OpenPGPKey(rsa.generate_private_key(65537, int(kind[3:])))
+    seed = hashlib.sha256(f"{kind} {name}".encode()).digest()
     if kind in {"ed25519", "native"}:
-        return OpenPGPKey(ed25519.Ed25519PrivateKey.generate(), native=kind == "native")
-    return OpenPGPKey(ec.generate_private_key(getattr(ec, kind.upper())()))
+        return OpenPGPKey(ed25519.Ed25519PrivateKey.from_private_bytes(seed), native=kind == "native")
+    return OpenPGPKey(ec.derive_private_key(int.from_bytes(seed[:31], "big"), getattr(ec, kind.upper())()))
 
 
 def uid_framed(key: OpenPGPKey, name: bytes, mark: bytes = b"\xb4") -> bytes:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import itertools
 
 import pysequoia
 import pytest
@@ -111,6 +112,7 @@ def test_g05_keyrings_binary_armored_and_concatenated(keyring: bytes) -> None:
         (packet(6, b"\3" + A.body[1:]), "a key of version 3; version 4 is accepted"),
         (packet(6, b"\6" + A.body[1:]), "a key of version 6; version 4 is accepted"),
     ],
+    ids=itertools.count(),
 )  # fmt: skip
 def test_g05_what_is_no_keyring_is_refused(keyring: bytes, why: str) -> None:
     with pytest.raises(Invalid, match=rf"^\.keys: {why}"):
@@ -157,6 +159,7 @@ def test_d01_so_many_self_signatures_are_verified_and_no_more() -> None:
         (A.body[5:16] .replace(b"\x01\x07\x40", b"") + integer(b"\x41" + bytes(32)), "EdDSA on another curve than Ed25519"),
         (bytes([27]) + bytes(31), "not a public key that can be read"),
     ],
+    ids=itertools.count(),
 )  # fmt: skip
 def test_d10_keys_that_policies_may_not_trust(body: bytes, why: str) -> None:
     whole = b"\4\0\0\0\0" + body

@@ -579,6 +579,27 @@ async def test_c07_a_threshold_counts_identities_across_formats(world: World) ->
     assert f'"qa" (key GPG:{openpgp_key("a").fingerprint})' in three.fix
 
 
+async def test_f25_a_reference_is_judged_as_the_signer_it_leads_to(world: World) -> None:
+    digest = world.signed("app", key("a"))
+    web = policy("shop/web", {"images": [f"{HOST}/app"], "signers": [{"name": "release", "ref": {"name": "base/r"}}]})
+    base = policy("base", {"images": ["ghcr.io/**"], "signers": [{"name": "r", "cosign": {"key": key("a").pem}}]})
+    other = policy("base", {"images": ["ghcr.io/**"], "signers": [{"name": "r", "cosign": {"key": key("b").pem}}]})
+    assert isinstance(await world.outcome([web, base], f"{HOST}/app@{digest}"), Allowed)
+    assert isinstance(await world.outcome([web, other], f"{HOST}/app@{digest}"), Denied)
+    alone = await world.outcome([web], f"{HOST}/app@{digest}")
+    assert isinstance(alone, Undecided)
+    assert alone.causes == ('signer "release": it is signer base/r: there is no ClusterTrustPolicy base',)
+    # Two names for one key are one identity.
+    both = policy(
+        "shop/web",
+        {
+            "signers": [{"name": "x", "ref": {"name": "base/r"}}, {"name": "y", "cosign": {"key": key("a").pem}}],
+            "require": "2 of (x, y)",
+        },
+    )
+    assert isinstance(await world.outcome([both, base], f"{HOST}/app@{digest}"), Denied)
+
+
 async def test_v04_a_store_that_is_down_undoes_no_other_signature(world: World) -> None:
     digest = world.signed("app", key("a"))
     spec = {

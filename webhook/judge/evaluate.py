@@ -561,7 +561,8 @@ def _required(case: _Case, policy: Policy, *, without: frozenset[str]) -> Findin
 
 def _finding(case: _Case, named: NamedSigner) -> Finding:
     if isinstance(named.signer, Unresolved):
-        return Unknown((f"its key could not be read: {named.signer.reason}",))
+        what = "its key could not be read" if named.ref is None else f"it is signer {named.ref}"
+        return Unknown((f"{what}: {named.signer.reason}",))
     return case.findings.get(named.signer) or Unknown(_PENDING)
 
 

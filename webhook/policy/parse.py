@@ -36,9 +36,18 @@ from webhook.policy.policy import (
     NamespaceMatch,
     Policy,
     Selector,
+    SignerRef,
     WorkloadMatch,
 )
-from webhook.policy.spec import DelegationSpec, DenySpec, LabelSelector, NamespacesSpec, PolicySpec, WorkloadsSpec
+from webhook.policy.spec import (
+    DelegationSpec,
+    DenySpec,
+    LabelSelector,
+    NamespacesSpec,
+    PolicySpec,
+    RefSpec,
+    WorkloadsSpec,
+)
 from webhook.trust import Format, KeyRef, Materials, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
@@ -49,6 +58,7 @@ KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
+_REF: Final = "ref"
 _WILD_HOSTS_WORTH_A_WARNING: Final = 4
 
 Formats = Mapping[str, Format[Any]]
@@ -349,14 +359,17 @@ class _Reader:
         formats: Formats,
         home: str,
     ) -> NamedSigner | None:
-        known = ", ".join(formats)
-        for field in signer.keys() - formats.keys() - {"name"}:
+        kinds = [*formats, _REF]
+        known = ", ".join(kinds)
+        for field in signer.keys() - set(kinds) - {"name"}:
             self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, {known}")
-        chosen = [name for name in formats if name in signer]
+        chosen = [name for name in kinds if name in signer]
         if len(chosen) != 1:
             what = f"{' and '.join(chosen)}, " if chosen else ""
             self.complaints.append(f"{path}: {what}exactly one signature format is wanted: {known}")
             return None
+        if chosen == [_REF]:
+            return self.reference(signer, f"{path}.{_REF}")
         row = formats[chosen[0]]
         path = f"{path}.{row.name}"
         spec = self.value("", lambda: convert_all(signer[row.name], row.spec, path))
@@ -379,6 +392,20 @@ class _Reader:
             return NamedSigner(name, unresolved)
         built = self.value(path, lambda: row.build(spec, material))
         return None if built is None else NamedSigner(name, built)
+
+    def reference(self, signer: Mapping[str, object], path: str) -> NamedSigner | None:
+        """A signer that a cluster policy describes. Which, is known where all policies are."""
+        spec = self.value("", lambda: convert_all(signer[_REF], RefSpec, path))
+        if spec is None:
+            return None
+        policy, _, wanted = spec.name.partition("/")
+        if not _NAME.fullmatch(policy) or not _SIGNER_NAME.fullmatch(wanted):
+            self.complaints.append(
+                f"{path}.name: {quote(spec.name, 80)}: write POLICY/SIGNER, a ClusterTrustPolicy and a signer of it"
+            )
+            return None
+        name, ref = signer.get("name"), SignerRef(policy, wanted)
+        return NamedSigner(name, Unresolved("not looked up yet"), ref) if isinstance(name, str) else None
 
 
 def _fingerprint(text: str) -> str:

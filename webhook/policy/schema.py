@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from webhook.policy.parse import GROUP, VERSION, Formats
-from webhook.policy.spec import PolicySpec, PolicyStatus, Rule
+from webhook.policy.spec import PolicySpec, PolicyStatus, RefSpec, Rule
 
 Schema = dict[str, Any]
 
@@ -116,6 +116,9 @@ def _definition(resource: Resource, formats: Formats) -> Schema:
 def _signers(written: Schema, formats: Formats) -> Schema:
     """The list of signers: a name and one of the formats, each as its own struct says."""
     bodies = {row.name: _schema(inspect.type_info(row.spec), {"description": row.about}) for row in formats.values()}
+    bodies["ref"] = _schema(
+        inspect.type_info(RefSpec), {"description": "A signer that a ClusterTrustPolicy describes."}
+    )
     names = sorted(bodies)
     chosen = f"[{', '.join(f'has(self.{name})' for name in names)}].filter(given, given).size() == 1"
     return written | {

@@ -125,6 +125,22 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = []
 
 
+class RefSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`signers[].ref`: no format, but a signer that another policy describes."""
+
+    RULES: ClassVar = (
+        Rule(
+            "self.name.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            "policy/signer: a ClusterTrustPolicy and a signer of it",
+            ".name",
+        ),
+    )
+
+    name: Annotated[
+        str, Meta(max_length=253 + 1 + 63, description="policy/signer: a ClusterTrustPolicy, and a signer of it.")
+    ]
+
+
 class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`spec` of a TrustPolicy or ClusterTrustPolicy."""
 
