@@ -187,7 +187,9 @@ def test_what_is_taken_out_leaves_nothing_behind() -> None:
     assert index._drawers == {}
 
 
-DELEGATES: dict[str, Any] = {"delegate": [{"namespaces": ["shop", "team-*"], "images": ["ghcr.io/acme/{namespace}/**", "nginx:1.*"]}]}
+DELEGATES: dict[str, Any] = {
+    "delegate": [{"namespaces": ["shop", "team-*"], "images": ["ghcr.io/acme/{namespace}/**", "nginx:1.*"]}]
+}
 
 
 def test_m09_a_tenants_policy_stands_in_where_the_cluster_policy_says_so_and_nowhere_else() -> None:
