@@ -163,10 +163,10 @@ MAX_OPENPGP: Final = 4 * MIB
 """Bytes of a signed message, as it comes and unpacked: what containers/image accepts."""
 MAX_MESSAGE_PACKETS: Final = 16
 """Packets of a signed message, which needs three; more are read only to say what is wrong."""
-MAX_KEYRING_PACKETS: Final = 8_000
-"""Packets of a keyring: a mebibyte of the smallest signatures."""
-MAX_SELF_SIGNATURES: Final = 512
-"""Signatures by the keys of a keyring about themselves that are verified: a quarter of a second of the slowest."""
+MAX_KEYRING_PACKETS: Final = 4_000
+"""Packets of a keyring: a mebibyte of the signatures by which people vouch for one another."""
+MAX_SELF_SIGNATURES: Final = 256
+"""Signatures by the keys of a keyring about themselves that are verified: some tenths of a second of the slowest."""
 MAX_SIGNATURE_LIST: Final = 4 * MIB
 """Bytes of the list in which a registry with the signature extension keeps an image's signatures."""
 MAX_CLOCK_SKEW: Final = 300.0

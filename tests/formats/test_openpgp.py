@@ -3,9 +3,11 @@
 import datetime as dt
 import hashlib
 import itertools
+from typing import Any
 
 import pysequoia
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from pysequoia.packet import PacketPile
 
 from tests import captures
@@ -102,7 +104,7 @@ def test_g05_keyrings_binary_armored_and_concatenated(keyring: bytes) -> None:
         (certificate(A) + packet(8, b"\0"), r"a packet that no keyring has \(8\)"),
         (certificate(A)[:-1], "cut short"),
         (bytes(limits.MAX_KEY_MATERIAL + 1), "more than 1048576 bytes"),
-        (packet(10, b"") * (limits.MAX_KEYRING_PACKETS + 1), "more than 8000 packets"),
+        (packet(10, b"") * (limits.MAX_KEYRING_PACKETS + 1), "more than 4000 packets"),
         (armored(TWO, kind="PGP MESSAGE").encode(), "not `-----BEGIN PGP PUBLIC KEY BLOCK-----`"),
         (armored(TWO).encode() + b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "not `-----BEGIN PGP PUBLIC KEY BLOCK-----`"),
         (armored(TWO).replace("\n\n", "\n\n*").encode(), "its armor is not base64"),
@@ -136,7 +138,7 @@ def test_d01_so_many_self_signatures_are_verified_and_no_more() -> None:
         )
         == 1
     )
-    with pytest.raises(Invalid, match=r"^\.keys: more than 512 self-signatures"):
+    with pytest.raises(Invalid, match=r"^\.keys: more than 256 self-signatures"):
         ring(certificate(A, self_signed(A) + again * limits.MAX_SELF_SIGNATURES))
 
 
@@ -252,6 +254,9 @@ def test_g01_what_is_not_said_yet_or_no_longer_does_not_count() -> None:
 def test_g01_a_weak_self_signature_grants_nothing_and_hides_nothing() -> None:
     later = self_signed(A, at=A.created + DAY, hash_algorithm=2)
     assert "its newest self-signature is over a weak hash" in why_not(NOW, certificate(A, self_signed(A), later))
+    # What it alone says of uses is not said.
+    silent = self_signed(A, may=None, at=A.created + DAY)
+    assert "may not sign" in why_not(NOW, certificate(A, self_signed(A, hash_algorithm=2), silent))
     earlier = self_signed(A, lasting(DAY), hash_algorithm=2)
     assert why_not(NOW, certificate(A, earlier, self_signed(A, at=A.created + DAY))) == ""
 
@@ -265,6 +270,10 @@ def test_g01_a_user_id_that_was_taken_back_speaks_no_more() -> None:
     # By another nobody's is taken back; and what is said again counts.
     strangers = packet(2, B.signature(0x30, uid_framed(A, name), A.created + 2 * DAY))
     assert "expired" in why_not(NOW, certificate(A, self_signed(A), stale + strangers))
+    # Nor what one could not be certain of: it would bring back what was said before.
+    for hash_algorithm in (2, 3):
+        unsure = packet(2, A.signature(0x30, uid_framed(A, name), A.created + 2 * DAY, hash_algorithm=hash_algorithm))
+        assert "expired" in why_not(NOW, certificate(A, self_signed(A), stale + unsure))
     again = self_signed(A, lasting(DAY), name=name, at=A.created + 3 * DAY)
     assert "expired" in why_not(NOW, certificate(A, self_signed(A), again + gone))
 
@@ -298,6 +307,40 @@ def test_g01_a_key_that_was_taken_back(keyring: list[bytes], revoked: bool) -> N
     found = ring(*keyring)[0]
     assert found.primary.fingerprint == A.fingerprint
     assert found.primary.is_revoked is revoked
+
+
+def test_g01_a_key_is_taken_back_by_what_holds_but_has_another_hash_beside_it() -> None:
+    body = bytearray(A.signature(0x20, A.framed, NOW))
+    body[read_check(bytes(body))] ^= 1
+    assert one(certificate(A, packet(2, bytes(body)) + self_signed(A))).primary.is_revoked
+
+
+def test_g01_where_sha1_cannot_be_computed_a_revocation_over_it_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = type(openpgp_key("r", "rsa2048").private.public_key())
+    key = openpgp_key("r", "rsa2048")
+    keyring = certificate(
+        key, revocation(key, hash_algorithm=2) + self_signed(key, hash_algorithm=2) + self_signed(key)
+    )
+    original = PublicKey.load
+
+    class Forbidding:
+        """The machine's library, as a policy of its distribution restricts it."""
+
+        def __init__(self, loaded: Any) -> None:
+            self.loaded = loaded
+            self.key_size = loaded.key_size
+
+        __class__ = kind  # It passes for the library's own.
+
+        def verify(self, signature: bytes, digest: bytes, padding: Any, known: Any) -> None:
+            if len(digest) == 20:
+                raise UnsupportedAlgorithm("SHA-1 is forbidden")
+            self.loaded.verify(signature, digest, padding, known)
+
+    monkeypatch.setattr(PublicKey, "load", lambda self: Forbidding(original(self)))
+    found = one(keyring)
+    assert found.primary.is_revoked
+    assert len(found.primary.self_signatures) == 1
 
 
 @pytest.mark.parametrize(
@@ -430,6 +473,11 @@ def test_signatures_that_cannot_be_read(change: object, why: str) -> None:
         read_signature(change(A.signature(0, b"", NOW)), "x")
 
 
+def read_check(body: bytes) -> int:
+    """Where the two bytes of the hash stand in a signature without anything unhashed."""
+    return 6 + int.from_bytes(body[4:6], "big") + 2
+
+
 def made(key: OpenPGPKey, **options: object) -> Signature:
     return read_signature(key.signature(0, b"text", NOW, **options), "x")  # type: ignore[arg-type]  # the tests' own options
 
@@ -459,10 +507,21 @@ def test_c13_every_byte_of_a_signature(kind: str) -> None:
             flipped[position] ^= bit
             with pytest.raises((Rejected, Invalid)):
                 read_signature(bytes(flipped), "x").verify(anchor, b"text")
-    with pytest.raises(Rejected, match="the signature is over other bytes"):
+    with pytest.raises(Rejected, match="the signature does not hold"):
         read_signature(body, "x").verify(anchor, b"texT")
     with pytest.raises(Rejected, match="a hash that is not known"):
         made(key, hash_algorithm=99).verify(anchor, b"text")
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "native", "rsa2048", "secp256r1"])
+def test_v02_numbers_of_every_size_in_place_of_a_signature(kind: str) -> None:
+    key = openpgp_key("k", kind)
+    body = key.signature(0, b"text", NOW)
+    start = read_check(body) + 2
+    anchor = public(key)
+    for material in (b"", integer(0), integer(1), integer(0) * 2, integer(1) * 2, integer(1 << 4000), integer(1 << 4000) * 2, bytes(64), b"\xff" * 64):  # fmt: skip
+        with pytest.raises(Rejected, match="the signature does not hold"):
+            read_signature(body[:start] + material, "x").verify(anchor, b"text")
 
 
 def test_hints() -> None:

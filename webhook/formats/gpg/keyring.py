@@ -16,7 +16,7 @@ from webhook.formats import _keys
 from webhook.formats._keys import PublicKey
 from webhook.formats.gpg import packets, signature
 from webhook.formats.gpg.packets import Packet, read_armor, read_integers, read_packets
-from webhook.formats.gpg.signature import ALGORITHMS, HASHES, WEAK_HASHES, Signature, read_signature
+from webhook.formats.gpg.signature import ALGORITHMS, Signature, Unverifiable, read_signature
 from webhook.parsing import Invalid
 from webhook.trust import Rejected
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from webhook.formats._keys import Loaded
 
 _SIGNS: Final = 0x02
+_SKEW: Final = timedelta(seconds=limits.MAX_CLOCK_SKEW)
 _IGNORED: Final = frozenset({packets.TRUST, packets.MARKER, packets.PADDING})
 _OF_KEYRINGS: Final = _IGNORED | {
     packets.PUBLIC_KEY, packets.PUBLIC_SUBKEY, packets.USER_ID, packets.USER_ATTRIBUTE, packets.SIGNATURE,
@@ -69,8 +70,7 @@ class Key:
         name = f"key GPG:{self.fingerprint}"
         if self.is_revoked:
             raise Rejected(f"{name} has been revoked")
-        skewed = at + timedelta(seconds=limits.MAX_CLOCK_SKEW)
-        holding = [s for s in self.self_signatures if s.created <= skewed and (s.expires is None or at < s.expires)]
+        holding = [s for s in self.self_signatures if s.created <= at + _SKEW and (s.expires is None or at < s.expires)]
         if not holding:
             raise Rejected(f"{name}: no self-signature of it holds now")
         # The newest counts; of several of one second, the strictest.
@@ -83,7 +83,7 @@ class Key:
             raise Rejected(f"{name} expired at {min(ends):%Y-%m-%dT%H:%M:%SZ}")
         if signing and not self._may_sign(holding):
             raise Rejected(f"{name} may not sign")
-        ends += [one.created for one in self.self_signatures if one.created > skewed]
+        ends += [one.created - _SKEW for one in self.self_signatures if one.created > at + _SKEW]
         return (*ends, *(one.expires for one in newest if one.expires is not None))
 
     def _may_sign(self, holding: Iterable[SelfSignature]) -> bool:
@@ -92,7 +92,7 @@ class Key:
         if not speaking:
             return self.is_primary
         last = max(one.created for one in speaking)
-        return all((one.flags or 0) & _SIGNS for one in speaking if one.created == last)
+        return all((one.flags or 0) & _SIGNS and not one.is_weak for one in speaking if one.created == last)
 
     @property
     def could_ever_sign(self) -> bool:
@@ -234,7 +234,10 @@ class _Keyring:
                 taken_back = [
                     one.created
                     for one in signatures
-                    if one.kind == signature.CERTIFICATION_REVOCATION and self._revokes(one, group, named)
+                    # Taking back what was said last may bring back what was said before: so it must be certain.
+                    if one.kind == signature.CERTIFICATION_REVOCATION
+                    and not one.is_weak
+                    and self._holds(one, group.primary, named)
                 ]
                 wanted = [one for one in signatures if one.kind in signature.CERTIFICATIONS]
                 self._primary(group, [one for one in wanted if all(one.created > at for at in taken_back)], named)
@@ -270,22 +273,29 @@ class _Keyring:
         return False
 
     def _holds(self, one: Signature, by: _Part, signed: bytes) -> bool:
+        try:
+            return self._verified(one, by, signed)
+        except Rejected:
+            return False
+
+    def _revokes(self, one: Signature, group: _Group, signed: bytes) -> bool:
+        """Whether the owner took the key back. Where nobody can tell, it is believed that they did."""
+        try:
+            return self._verified(one, group.primary, signed)
+        except Unverifiable:
+            return True
+        except Rejected:
+            return False
+
+    def _verified(self, one: Signature, by: _Part, signed: bytes) -> bool:
+        """True; False if it is by another, so that nothing was verified. Raises `Rejected` if it does not hold."""
         if by.public is None or not one.may_be_by(by.fingerprint):
             return False
         self._left -= 1
         if self._left < 0:
             raise Invalid(f"{self._path}: more than {limits.MAX_SELF_SIGNATURES} self-signatures")
-        try:
-            one.verify(by.public, signed)
-        except Rejected:
-            return False
+        one.verify(by.public, signed)
         return True
-
-    def _revokes(self, one: Signature, group: _Group, signed: bytes) -> bool:
-        """Whether the owner took something back. By a hash we cannot compute, it is believed that they did."""
-        if one.hash_algorithm not in HASHES.keys() | WEAK_HASHES.keys():
-            return one.may_be_by(group.primary.fingerprint)
-        return self._holds(one, group.primary, signed)
 
 
 def _ids(fingerprints: Iterable[str]) -> frozenset[str]:

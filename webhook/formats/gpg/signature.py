@@ -27,7 +27,7 @@ CERTIFICATION_REVOCATION: Final = 0x30
 Algorithm = Literal["RSA", "ECDSA", "EdDSA", "Ed25519"]
 ALGORITHMS: Final[dict[int, Algorithm]] = {1: "RSA", 3: "RSA", 19: "ECDSA", 22: "EdDSA", 27: "Ed25519"}
 HASHES: Final = {8: "sha256", 9: "sha384", 10: "sha512"}
-WEAK_HASHES: Final = {2: "sha1", 11: "sha224"}
+_WEAK_HASHES: Final = {2: "sha1", 11: "sha224"}
 """By these nothing is trusted; but that somebody took something back is believed."""
 
 _CREATED, _EXPIRES, _KEY_EXPIRES, _REVOKER, _ISSUER, _KEY_FLAGS, _EMBEDDED, _ISSUER_FINGERPRINT = (
@@ -52,6 +52,10 @@ _UNDERSTOOD: Final = _SINGLE | {
     30,
     34,
 }
+
+
+class Unverifiable(Rejected):
+    """Whether the key made the signature cannot be told, or only in a form that is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +83,22 @@ class Signature:
 
     def may_be_by(self, fingerprint: str) -> bool:
         """Whether the hints allow this key; without any hint every key may have made it."""
-        return not self.issuers or not self.issuers.isdisjoint({fingerprint, key_id(fingerprint)})
+        return not self.issuers or fingerprint in self.issuers or key_id(fingerprint) in self.issuers
 
     def verify(self, key: PublicKey, message: bytes) -> None:
-        """Returns if `key` made this signature over `message`. Raises `Rejected`.
+        """Returns if `key` made this signature over `message`. Raises `Rejected`, or `Unverifiable` where nobody can tell.
 
         Source: RFC 9580, section 5.2.4.
         """
         trailer = b"\x04\xff" + len(self.prefix).to_bytes(4, "big")
         signed = message + self.prefix + trailer
-        name = HASHES.get(self.hash_algorithm) or WEAK_HASHES.get(self.hash_algorithm)
+        name = HASHES.get(self.hash_algorithm) or _WEAK_HASHES.get(self.hash_algorithm)
         if name is None:
-            raise Rejected(f"signed over a hash that is not known ({self.hash_algorithm})")
+            raise Unverifiable(f"signed over a hash that is not known ({self.hash_algorithm})")
         digest = hashlib.new(name, signed, usedforsecurity=False).digest()
-        if digest[:2] != self.check:
-            raise Rejected("the signature is over other bytes")
         _verify(key, self, name, digest)
+        if digest[:2] != self.check:
+            raise Unverifiable("beside the signature stands another hash than it is over")
 
 
 def key_id(fingerprint: str) -> str:
@@ -173,7 +177,7 @@ def _time(body: bytes, what: str) -> datetime:
 
 def _verify(key: PublicKey, signature: Signature, hash_name: str, digest: bytes) -> None:
     """Returns if the arithmetic holds. Raises `Rejected`. Source: RFC 9580, section 5.2.3.1 to 5.2.3.4."""
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
     from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
@@ -198,3 +202,6 @@ def _verify(key: PublicKey, signature: Signature, hash_name: str, digest: bytes)
                 raise Rejected(f"signed by an algorithm that is not the key's ({signature.algorithm})")
     except (InvalidSignature, Invalid) as e:
         raise Rejected("the signature does not hold") from e
+    except UnsupportedAlgorithm as e:
+        # SHA-1, where the machine's policy forbids even looking at it.
+        raise Unverifiable(f"signed over a hash that cannot be computed here ({signature.hash_algorithm})") from e
