@@ -64,11 +64,15 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a node would run: a repository and a digest, with the tag that was written, which proves nothing by itself."""
+    """What a node would run: a repository and a digest, with the tag that was written, which proves nothing by itself.
+
+    `pinned`: the digest was written, too, so that a tag beside it is a label that decides nothing.
+    """
 
     repository: Repository
     digest: Digest
     tag: str | None
+    pinned: bool = False
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.digest}"

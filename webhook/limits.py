@@ -128,6 +128,8 @@ MAX_SIGNERS: Final = 32
 """Signers of one policy."""
 MAX_KEYS: Final = 32
 """Keys of one signer."""
+MAX_REFERENCES: Final = 8
+"""Policies that a signer's reference may lead through, one referring to the next."""
 MAX_DENIED: Final = 1_000
 """Entries of each deny list of one policy."""
 MAX_TEXT: Final = 1 * KIB
@@ -176,6 +178,20 @@ MAX_TOKEN_ANSWER: Final = 256 * KIB
 """Bytes that a look at a token may give, in hex: sixteen certificates of the usual size."""
 MAX_PIN: Final = 256
 """Bytes of a PIN: the longest that PKCS #11 modules are known to take."""
+
+# ── OpenPGP ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_OPENPGP: Final = 4 * MIB
+"""Bytes of a signed message, as it comes and unpacked: what containers/image accepts."""
+MAX_MESSAGE_PACKETS: Final = 16
+"""Packets of a signed message, which needs three; more are read only to say what is wrong."""
+MAX_KEYRING_PACKETS: Final = 4_000
+"""Packets of a keyring: a mebibyte of the signatures by which people vouch for one another."""
+MAX_SELF_SIGNATURES: Final = 256
+"""Signatures by the keys of a keyring about themselves that are verified: some tenths of a second of the slowest."""
+MAX_SIGNATURE_LIST: Final = 4 * MIB
+"""Bytes of the list in which a registry with the signature extension keeps an image's signatures."""
+MAX_CLOCK_SKEW: Final = 300.0
+"""Seconds by which a signer's clock may be ahead of ours."""
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 TAG_SECONDS: Final = 10.0

@@ -132,6 +132,13 @@ class Registry(Protocol):
         """
         ...
 
+    async def signatures(self, subject: Subject) -> bytes | None:
+        """The list of signatures that a registry with the signature extension keeps beside an image, as it wrote it.
+
+        At most `MAX_SIGNATURE_LIST` bytes, hashed by nobody; None where the registry has no such extension.
+        """
+        ...
+
     async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
         """What lies at a URL that is no part of a registry: a lookaside store, a notary server, a revocation list.
 
@@ -183,7 +190,7 @@ class Signer(Protocol):
         ...
 
     def fingerprints(self) -> tuple[str, ...]:
-        """The keys it trusts, `SHA256:<hex>` of their SPKI, for people who compare them."""
+        """The keys it trusts, as `Proof.identity` calls them, for people who compare them."""
         ...
 
     def wanted(self) -> str:

@@ -19,8 +19,8 @@ from webhook.image import Subject
 class Proof:
     """What a successful check makes, and nothing else does.
 
-    `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI). `origin` is where the evidence
-    was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
+    `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI; `GPG:` and that of a primary key). `origin` is
+    where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
     `valid_until`: from this time on the same evidence would not prove it again (None: it always would).
     """
 

@@ -103,6 +103,28 @@ async def test_verify_in_json_is_for_scripts(registry: HTTPRegistry, policy: str
     ]
 
 
+async def test_verify_follows_a_reference_into_another_file(registry: HTTPRegistry, tmp_path: Path) -> None:
+    web, base = tmp_path / "web.yaml", tmp_path / "base.yaml"
+    signers = [{"name": "release", "ref": {"name": "base/release"}}]
+    for file, kind, metadata, spec in (
+        (web, "TrustPolicy", {"name": "web", "namespace": "shop"}, {"images": ["**"], "signers": signers}),
+        (
+            base,
+            "ClusterTrustPolicy",
+            {"name": "base"},
+            {"images": ["ghcr.io/**"], "signers": [{"name": "release", "cosign": {"key": key("a").pem}}]},
+        ),
+    ):
+        file.write_text(yaml.safe_dump({"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}))
+    asked = ["verify", f"{registry.host}/shop/signed:v1", "-n", "shop", "--plain-http", "-p", str(web)]
+    result = await run(*asked, "-p", str(base))
+    assert result.exit_code == 0
+    assert f"signed by {key('a').fingerprint}" in result.output
+    result = await run(*asked)
+    assert result.exit_code == 2
+    assert 'signer "release": it is signer base/release: there is no ClusterTrustPolicy base' in result.output
+
+
 async def test_verify_knows_when_it_does_not_know(registry: HTTPRegistry, policy: str) -> None:
     registry.script["/manifests/v1"] = status(500)
     image = f"{registry.host}/shop/signed:v1"
@@ -291,8 +313,8 @@ async def test_the_demo_shows_what_it_expects() -> None:
     result = await run("demo")
     assert result.exit_code == 0, result.output
     told = [line.split()[0] for line in result.output.splitlines() if line[:1] not in {"", " "}]
-    assert told.count("admitted") == 7
-    assert told.count("refused") == 9
+    assert told.count("admitted") == 8
+    assert told.count("refused") == 10
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ class HTTPRegistry:
         repository, found, reference = path.rpartition("/referrers/")
         if found and self.registry.referrers_api:
             return self._referrers(request, repository, Digest(reference))
+        repository, found, reference = request.path.removeprefix("/extensions/v2/").rpartition("/signatures/")
+        if found and (repository, Digest(reference)) in self.registry.signature_lists:
+            return web.Response(body=self.registry.signature_lists[repository, Digest(reference)])
         return web.json_response({"errors": [{"code": "UNKNOWN"}]}, status=404)
 
     def _referrers(self, request: web.Request, repository: str, digest: Digest) -> web.Response:

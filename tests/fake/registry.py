@@ -24,7 +24,7 @@ def to_json(document: object) -> bytes:
 class FakeRegistry:
     """What it holds is public: tests read and change it. `asked` counts calls of the port by method.
 
-    `documents` by URL lie outside of the registry; a service among them is a function of what is posted.
+    `signature_lists` are those of the signature extension. `documents` by URL lie outside of the registry; a service among them is a function of what is posted.
     """
 
     def __init__(self, *, referrers_api: bool = True) -> None:
@@ -33,6 +33,7 @@ class FakeRegistry:
         self.tags: dict[tuple[str, str], Digest] = {}
         self.blobs: dict[Digest, bytes] = {digest_of(b"{}"): b"{}"}
         self.documents: dict[str, bytes | Callable[[bytes], bytes]] = {}
+        self.signature_lists: dict[tuple[str, Digest], bytes] = {}
         self.asked: Counter[str] = Counter()
         self.failures: dict[str, Callable[[], Exception]] = {}
 
@@ -155,6 +156,10 @@ class FakeRegistry:
             if path == repository and about.get("digest") == subject:
                 found.append(Descriptor(digest, manifest.media_type, len(manifest.body)))
         return found
+
+    async def signatures(self, subject: Subject) -> bytes | None:
+        self._asked("signatures", subject.digest)
+        return self.signature_lists.get((subject.repository.path, subject.digest))
 
     async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
         return self._document("get", url, b"", limit, insecure_http)

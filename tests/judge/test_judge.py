@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import captures
+from tests.fake.openpgp import bound, certificate, keyring_spec, openpgp_key, self_signed, sign_gpg
 from tests.fake.registries import ANONYMOUS, FakeKeychain, FakeRegistries
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key, sign_bundle, sign_classic
@@ -537,6 +538,110 @@ async def test_a_denied_key_proves_nothing_and_another_signature_still_does(worl
     assert isinstance(await world.outcome([own], f"{HOST}/stolen:v1"), Denied)
     broken = broken_policy(PolicyKey("shop", "broken"), {"images": ["**"]}, ("x",))
     assert len(await world.rulings([denies, broken, covering], f"{HOST}/again:v1")) == 2
+
+
+async def test_g02_a_denied_gpg_key_proves_nothing_whichever_of_its_keys_signed(world: World) -> None:
+    digest = world.registry.push_image("app", "v1")
+    sub = openpgp_key("sub")
+    ring = certificate(openpgp_key("a"), self_signed(openpgp_key("a")), bound(openpgp_key("a"), sub))
+    sign_gpg(world.registry, "app", digest, sub)
+    covering = policy("shop/web", {"signers": [{"name": "vendor", "gpg": keyring_spec(ring)}]})
+    for name, allowed in (("a", False), ("b", True)):
+        denies = policy("denies", {"deny": {"keys": [f"GPG:{openpgp_key(name).fingerprint.lower()}"]}})
+        answer = await world.answer([denies, covering], f"{HOST}/app:v1")
+        assert answer.allowed is allowed
+        assert allowed or f"signed by GPG:{openpgp_key('a').fingerprint}, which is on" in answer.message
+
+
+# ── traditions side by side ──────────────────────────────────────────────────────────────────────────────────────────
+async def test_c07_a_threshold_counts_identities_across_formats(world: World) -> None:
+    signers = [
+        {"name": "release", "cosign": {"key": key("a").pem}},
+        {"name": "qa", "gpg": keyring_spec(certificate(openpgp_key("a")))},
+        # The same person under another name.
+        {"name": "also-qa", "gpg": keyring_spec(certificate(openpgp_key("a")), identity="repository")},
+    ]
+    both = policy("shop/both", {"signers": signers, "require": "2 of (release, qa, also-qa)"})
+    digests = {name: world.registry.push_image(name, "v1", name.encode()) for name in ("one", "two", "three")}
+    for name in ("one", "two"):
+        sign_gpg(world.registry, name, digests[name], openpgp_key("a"))
+    for name in ("two", "three"):
+        sign_bundle(world.registry, name, digests[name], key("a"))
+    allowed = await world.outcome([both], f"{HOST}/two:v1")
+    assert isinstance(allowed, Allowed)
+    assert {proof.format for proof in allowed.proofs} == {"cosign", "gpg"}
+    one = await world.outcome([both], f"{HOST}/one:v1")
+    assert isinstance(one, Denied)
+    assert 'no signature by "release" (it carries no signature)' in one.reasons
+    three = await world.outcome([both], f"{HOST}/three:v1")
+    assert isinstance(three, Denied)
+    assert three.fix is not None
+    assert f'"qa" (key GPG:{openpgp_key("a").fingerprint})' in three.fix
+
+
+async def test_f25_a_reference_is_judged_as_the_signer_it_leads_to(world: World) -> None:
+    digest = world.signed("app", key("a"))
+    web = policy("shop/web", {"images": [f"{HOST}/app"], "signers": [{"name": "release", "ref": {"name": "base/r"}}]})
+    base = policy("base", {"images": ["ghcr.io/**"], "signers": [{"name": "r", "cosign": {"key": key("a").pem}}]})
+    other = policy("base", {"images": ["ghcr.io/**"], "signers": [{"name": "r", "cosign": {"key": key("b").pem}}]})
+    assert isinstance(await world.outcome([web, base], f"{HOST}/app@{digest}"), Allowed)
+    assert isinstance(await world.outcome([web, other], f"{HOST}/app@{digest}"), Denied)
+    alone = await world.outcome([web], f"{HOST}/app@{digest}")
+    assert isinstance(alone, Undecided)
+    assert alone.causes == ('signer "release": it is signer base/r: there is no ClusterTrustPolicy base',)
+    # Two names for one key are one identity.
+    both = policy(
+        "shop/web",
+        {
+            "signers": [{"name": "x", "ref": {"name": "base/r"}}, {"name": "y", "cosign": {"key": key("a").pem}}],
+            "require": "2 of (x, y)",
+        },
+    )
+    assert isinstance(await world.outcome([both, base], f"{HOST}/app@{digest}"), Denied)
+
+
+async def test_v04_a_store_that_is_down_undoes_no_other_signature(world: World) -> None:
+    digest = world.signed("app", key("a"))
+    spec = {
+        "signers": [
+            {"name": "release", "cosign": {"key": key("a").pem}},
+            {"name": "qa", "gpg": keyring_spec(certificate(openpgp_key("a")))},
+        ]
+    }
+    world.registry.fail("get", lambda: Unavailable("lookaside.test: answers 503"))
+    assert isinstance(await world.outcome([policy("shop/any", spec)], f"{HOST}/app@{digest}"), Allowed)
+    needed = await world.outcome([policy("shop/all", spec, require="all")], f"{HOST}/app@{digest}")
+    assert isinstance(needed, Undecided)
+    assert needed.causes == ('signer "qa": lookaside.test: answers 503',)
+
+
+async def test_g03_what_a_gpg_signature_costs(world: World) -> None:
+    digest = world.registry.push_image("app", "v1")
+    for _ in range(3):
+        sign_gpg(world.registry, "app", digest, openpgp_key("a"))
+    covering = policy("shop/web", {"signers": [{"name": "vendor", "gpg": keyring_spec(certificate(openpgp_key("a")))}]})
+    for _ in range(2):
+        assert isinstance(await world.outcome([covering], f"{HOST}/app@{digest}"), Allowed)
+    assert world.registry.asked == {"resolve": 1, "get": 1}
+
+
+@pytest.mark.parametrize(
+    ("image", "allowed"),
+    [("app:v1", True), ("app:v2", False), ("app@DIGEST", True), ("app:v2@DIGEST", True), ("copy:v1", False)],
+)
+async def test_g04_r03_how_an_image_is_named_and_what_was_signed(world: World, image: str, allowed: bool) -> None:
+    digest = world.registry.push_image("app", "v1")
+    world.registry.push_image("app", "v2")
+    world.registry.push_image("copy", "v1")
+    for path in ("app", "copy"):
+        sign_gpg(world.registry, path, digest, openpgp_key("a"), edit_payload=_as_app_v1)
+    covering = policy("shop/web", {"signers": [{"name": "vendor", "gpg": keyring_spec(certificate(openpgp_key("a")))}]})
+    outcome = await world.outcome([covering], f"{HOST}/{image.replace('DIGEST', digest)}")
+    assert isinstance(outcome, Allowed if allowed else Denied)
+
+
+def _as_app_v1(document: dict[str, Any]) -> None:
+    document["critical"]["identity"]["docker-reference"] = f"{HOST}/app:v1"
 
 
 async def test_beside_a_denied_key_another_signature_that_cannot_be_read_leaves_it_undecided(world: World) -> None:

@@ -127,6 +127,30 @@ async def test_the_first_list_waits_for_keys_outside_the_cluster(world: World) -
     assert world.policies.in_force[CLUSTER].state == "in_force"
 
 
+async def test_f24_f25_a_reference_follows_the_key_of_another_policy(world: World) -> None:
+    refers = {"images": ["**"], "signers": [{"name": "a", "ref": {"name": "base/a"}}]}
+    world.policies.seen(world.policy(refers))
+    assert world.policies.standing()[SHOP].state == "unresolved"
+    assert (
+        "there is no ClusterTrustPolicy base"
+        in status_of(world.policies.standing()[SHOP], NOW)["signers"][0]["lastError"]
+    )
+    world.secret(KEY, namespace=HOME)
+    world.policies.seen(world.policy(BY_SECRET, "base", None, 2))
+    await world.policies.read_keys()
+    standing = world.policies.standing()[SHOP]
+    assert standing.state == "in_force"
+    [told] = status_of(standing, NOW)["signers"]
+    assert (told["name"], told["format"], len(told["fingerprints"])) == ("a", "cosign", 1)
+    world.secret(OTHER_KEY, namespace=HOME)
+    await world.policies.read_keys()
+    assert status_of(world.policies.standing()[SHOP], NOW)["signers"][0]["fingerprints"] != told["fingerprints"]
+    assert list(world.signer().fingerprints()) != told["fingerprints"]
+    # A full list, and one in which the cluster policy is gone.
+    world.policies.listed([world.policy(refers)], "3")
+    assert world.signer() == Unresolved("there is no ClusterTrustPolicy base")
+
+
 async def test_nothing_new_changes_nothing(world: World) -> None:
     world.secret(KEY)
     world.policies.seen(world.policy())

@@ -80,6 +80,8 @@ def test_every_field_reaches_the_policy() -> None:
     assert str(read.require) == "(first and second)"
     assert (read.tags, read.mode, read.message) == ("refuse", "warn", "ask the platform team")
     assert (read.deny.digests, read.deny.keys) == (frozenset({DIGEST}), frozenset({PRINT}))
+    by_gpg = policy(spec={"deny": {"keys": ["gpg:" + "aB" * 20]}})
+    assert by_gpg.deny.keys == {"GPG:" + "AB" * 20}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,10 @@ def test_every_field_reaches_the_policy() -> None:
                 "spec.delegate[0].images: expected array of length >= 1",
             ],
         ),
+        (
+            {"images": ["**"], "signers": [{"name": "a", "ref": {"name": "base/a"}, "hardware": {}}]},
+            ["spec.signers[0].hardware: the policy that is referred to says where its keys are"],
+        ),
         ({**SIGNED, "images": ["**"], "namespaces": {}}, ["spec.namespaces: only a ClusterTrustPolicy has it"]),
         ({"images": ["**"]}, ["spec.signers: required, unless the policy only has `deny`"]),
         ({"images": ["**"], "deny": {}}, ["spec.deny: empty, and there are no signers"]),
@@ -178,7 +184,7 @@ def test_every_field_reaches_the_policy() -> None:
         ),
         (
             {"images": ["**"], "signers": [{"name": "a"}]},
-            ["spec.signers[0]: exactly one signature format is wanted: cosign, static"],
+            ["spec.signers[0]: exactly one signature format is wanted: cosign, gpg, static, ref"],
         ),
         (
             {"images": ["**"], "signers": [{"name": "a", "cosign": {}, "static": {}}]},
@@ -187,7 +193,7 @@ def test_every_field_reaches_the_policy() -> None:
         (
             {"images": ["**"], "signers": [{"name": "a", "cosing": {"key": KEY}, "static": {"allow": 1}}]},
             [
-                "spec.signers[0].cosing: unknown field; known: name, hardware, cosign, static",
+                "spec.signers[0].cosing: unknown field; known: name, hardware, cosign, gpg, static, ref",
                 "spec.signers[0].static.allow: expected bool, got int",
                 "spec.signers[0].static.reason: required",
             ],

@@ -411,6 +411,40 @@ async def test_attachments_end_each_for_itself() -> None:
         assert isinstance(found.referrers, Rejected)
 
 
+# ── the signature extension ──────────────────────────────────────────────────────────────────────────────────────────
+async def test_g03_the_extensions_list_is_read_once_and_absence_is_an_answer() -> None:
+    async with world() as w:
+        subject = Subject(parse_repository(w.name), w.digest, None)
+        for _ in range(2):
+            assert await w.port().signatures(subject) is None
+        assert w.http.count("/extensions/v2/") == 1
+    async with world() as w:
+        subject = Subject(parse_repository(w.name), w.digest, None)
+        w.registry.signature_lists[PATH, w.digest] = b'{"signatures":[]}'
+        for _ in range(2):
+            assert await w.port().signatures(subject) == b'{"signatures":[]}'
+        assert [asked.path for asked in w.http.asked] == [f"/extensions/v2/{PATH}/signatures/{w.digest}"]
+
+
+async def test_g03_m01_the_extensions_list_needs_the_repositorys_login() -> None:
+    async with world(users={"user": "right"}, bearer=True, anonymous=False) as w:
+        subject = Subject(parse_repository(w.name), w.digest, None)
+        w.registry.signature_lists[PATH, w.digest] = b"{}"
+        assert await w.port(Logins(Credential("user", "right"))).signatures(subject) == b"{}"
+        with pytest.raises(Unavailable):
+            await w.port(Logins(Credential("user", "wrong"))).signatures(subject)
+        with pytest.raises(Unavailable):
+            await w.port().signatures(subject)
+
+
+async def test_g03_d01_a_list_of_the_extension_is_bounded() -> None:
+    async with world() as w:
+        subject = Subject(parse_repository(w.name), w.digest, None)
+        w.registry.signature_lists[PATH, w.digest] = bytes(limits.MAX_SIGNATURE_LIST + 1)
+        with pytest.raises(Rejected, match="more than 4194304 bytes"):
+            await w.port().signatures(subject)
+
+
 # ── logins ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 RIGHT, WRONG = Credential("user", "right"), Credential("user", "wrong")

@@ -1,7 +1,7 @@
 """`kubectl trust demo`: the main job before your eyes, without a cluster.
 
 Nothing is staged but the cluster: the webhook is the real one, asked over TLS with AdmissionReviews as an API server sends
-them; the signatures were made by cosign 2.5.0 and 3.1.1 and are served byte for byte by a registry on loopback.
+them; the signatures were made by cosign 2.5.0 and 3.1.1 and skopeo 1.22.0 and are served byte for byte on loopback.
 """
 
 import asyncio
@@ -38,6 +38,7 @@ Exits with 1 if a verdict is not the expected one.
 
 _SECONDS: Final = 60.0
 _NAMESPACE: Final = "shop"
+_LOOKASIDE: Final = "/lookaside"
 
 _OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 
@@ -103,6 +104,13 @@ def _fill(stage: Stage) -> None:
     modern.load("shop/borrowed", signed_v2)
     modern.tags["shop/borrowed", "v1"] = other
     modern.tags["shop/borrowed", f"{other.replace(':', '-')}.sig"] = modern.tags["shop/borrowed", signature_tag]
+    # Signed by two GPG keys; and once by the second alone.
+    by_gpg = captures / "gpg-simple-signing"
+    for path, signatures in (("shop/by-gpg", (2, 1)), ("shop/by-other-gpg", (2,))):
+        modern.load(path, by_gpg)
+        folder = f"{_LOOKASIDE}/{path}@{digest.replace(':', '=')}"
+        for number, signature in enumerate(signatures, start=1):
+            modern.files[f"{folder}/signature-{number}"] = (by_gpg / f"signature-{signature}").read_bytes()
 
 
 def _tamper(registry: EmbeddedRegistry, path: str, tag: str) -> None:
@@ -145,25 +153,33 @@ def _push_other_image(registry: EmbeddedRegistry, path: str) -> Digest:
 
 def _policies(stage: Stage) -> str:
     """The policy of the demo: images and one key. The second one is there to be disappointed: its key signed nothing."""
-    key = (_captures() / "cosign.pub").read_text()
-    other = (_captures() / "other.pub").read_text()
-    hosts = [stage.modern, stage.older]
+    release = {"cosign": {"key": (_captures() / "cosign.pub").read_text()}}
+    other = {"cosign": {"key": (_captures() / "other.pub").read_text()}}
+    vendor = {
+        "gpg": {
+            "keys": _armored((_captures() / "gpg-rsa3072.pub").read_bytes()),
+            "lookaside": f"http://{stage.modern}{_LOOKASIDE}",
+            # Signed where the vendor publishes it, under another name than it has here.
+            "identity": {"reference": "127.0.0.1:5065/gpg/app:v1"},
+        }
+    }
+    hosts, by_gpg = [stage.modern, stage.older], f"{stage.modern}/shop/by-*"
     return "---\n".join(
         [
             _policy(
                 "shop",
                 [f"{host}/shop/**" for host in hosts],
-                [f"{host}/shop/wrong-key" for host in hosts],
-                "release",
-                key,
+                [*(f"{host}/shop/wrong-key" for host in hosts), by_gpg],
+                {"name": "release", **release},
             ),
-            _policy("strict", [f"{stage.modern}/shop/wrong-key"], [], "vendor", other),
-            _policy("unreachable", ["127.0.0.1:1/**"], [], "release", key),
+            _policy("strict", [f"{stage.modern}/shop/wrong-key"], [], {"name": "vendor", **other}),
+            _policy("by-gpg", [by_gpg], [], {"name": "vendor", **vendor}),
+            _policy("unreachable", ["127.0.0.1:1/**"], [], {"name": "release", **release}),
         ]
     )
 
 
-def _policy(name: str, images: list[str], exclude: list[str], signer: str, key: str) -> str:
+def _policy(name: str, images: list[str], exclude: list[str], signer: Mapping[str, object]) -> str:
     document = {
         "apiVersion": "trusted-images.dev/v1alpha1",
         "kind": "TrustPolicy",
@@ -171,11 +187,17 @@ def _policy(name: str, images: list[str], exclude: list[str], signer: str, key: 
         "spec": {
             "images": images,
             **({"exclude": exclude} if exclude else {}),
-            "signers": [{"name": signer, "cosign": {"key": key}}],
+            "signers": [signer],
         },
     }
     # JSON is YAML, and this one is shown to nobody.
     return json.dumps(document) + "\n"
+
+
+def _armored(key: bytes) -> str:
+    """A binary OpenPGP key as a policy can hold it."""
+    text = base64.encodebytes(key).decode()
+    return f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{text}-----END PGP PUBLIC KEY BLOCK-----\n"
 
 
 def _scenes(stage: Stage) -> list[Scene]:
@@ -251,6 +273,17 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(stage.image("shop/wrong-key")),
             admitted=False,
             says='no signature by "vendor"',
+        ),
+        Scene(
+            "signed with GPG by skopeo (lookaside store), one signature of two by the right key",
+            _deployment(stage.image("shop/by-gpg")),
+            admitted=True,
+        ),
+        Scene(
+            "signed with GPG, but by another key",
+            _deployment(stage.image("shop/by-other-gpg")),
+            admitted=False,
+            says="signed by unknown key GPG:882516DC24A16540A2BCCEBEAF282D19E8FD329A",
         ),
         Scene("Pod with a signed image", _review("", "Pod", pod), admitted=True),
         Scene(

@@ -22,6 +22,8 @@ class EmbeddedRegistry:
     manifests: dict[tuple[str, Digest], bytes] = field(default_factory=dict)
     tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    """By path: what lies on the same host and is no part of the registry, as a lookaside store does."""
 
     def load(self, path: str, folder: Path) -> None:
         """Takes over a captured repository: its tags, manifests and blobs, byte for byte."""
@@ -47,7 +49,7 @@ class EmbeddedRegistry:
         return digest
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Any request of the distribution protocol."""
+        """Any request of the distribution protocol, and for a file."""
         path = request.path.removeprefix("/v2/")
         repository, slash, reference = path.rpartition("/manifests/")
         if slash:
@@ -65,6 +67,8 @@ class EmbeddedRegistry:
             ]
             index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}
             return web.json_response(index, content_type=_INDEX)
+        if request.path in self.files:
+            return web.Response(body=self.files[request.path], content_type="application/octet-stream")
         return _not_found()
 
 

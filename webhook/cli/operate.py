@@ -177,7 +177,7 @@ async def _operate(
 
 
 def _count(policies: "Policies", metrics: Metrics) -> None:
-    states = [known.state for known in policies.in_force.values()]
+    states = [known.state for known in policies.standing().values()]
     for state in _STATES:
         metrics.policies.labels(state).set(states.count(state))
 

@@ -41,6 +41,10 @@ class PublicKey:
         """The same hash in base64, as sigstore bundles write it (`publicKey.hint`)."""
         return base64.b64encode(hashlib.sha256(self.spki).digest()).decode()
 
+    def load(self) -> "Loaded":
+        """The key as the library holds it, for protocols whose signatures say by which hash and padding they were made."""
+        return _load(self.spki)
+
     def verify(self, signature: bytes, message: bytes) -> None:
         """Returns if `signature` over `message` was made by this key. Raises `Rejected`.
 
@@ -135,6 +139,15 @@ def _refuse_weak_rsa(bits: int, modulus: int, exponent: int) -> None:
         raise Invalid("RSA with an exponent below 65537, beyond 2^31 - 1, or even")
     if modulus % 2 == 0:
         raise Invalid("RSA with an even modulus")
+
+
+def accept(key: "Loaded") -> PublicKey:
+    """The key, if policies may trust one of its kind and size. Raises `Invalid`."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    _load(spki)
+    return PublicKey(spki)
 
 
 def parse_public_keys(data: bytes, path: str) -> tuple[PublicKey, ...]:

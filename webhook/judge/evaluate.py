@@ -131,8 +131,9 @@ class _Case:
     @property
     def subject(self) -> Subject | None:
         """What would run: the digest that was written, else the one that the tag means."""
-        digest = self.image.digest or (self.resolved.digest if isinstance(self.resolved, Resolved) else None)
-        return None if digest is None else Subject(self.image.repository, digest, self.image.tag)
+        image = self.image
+        digest = image.digest or (self.resolved.digest if isinstance(self.resolved, Resolved) else None)
+        return None if digest is None else Subject(image.repository, digest, image.tag, image.digest is not None)
 
     def signers(self) -> Iterator[Signer]:
         """The signers of all policies that cover the image, as far as their keys are known; equal ones more than once."""
@@ -561,7 +562,8 @@ def _required(case: _Case, policy: Policy, *, without: frozenset[str]) -> Findin
 
 def _finding(case: _Case, named: NamedSigner) -> Finding:
     if isinstance(named.signer, Unresolved):
-        return Unknown((f"its key could not be read: {named.signer.reason}",))
+        what = "its key could not be read" if named.ref is None else f"it is signer {named.ref}"
+        return Unknown((f"{what}: {named.signer.reason}",))
     return case.findings.get(named.signer) or Unknown(_PENDING)
 
 

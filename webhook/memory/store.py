@@ -6,6 +6,7 @@ A review ends under the snapshot it began with, so it can never see half of a ch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from webhook.policy import references
 from webhook.policy.index import PolicyIndex
 from webhook.policy.policy import Labels, Policy
 from webhook.verdict import PolicyKey
@@ -41,20 +42,28 @@ class PolicyStore:
 
     def put(self, policy: Policy) -> None:
         """Brings a policy into force, in place of the one with the same key."""
-        index = self.snapshot.index
-        old = index.policies.get(policy.key)
-        if old != policy:
-            self._replace(index.replacing(old, policy), self.snapshot.namespaces)
+        self._follow(policy.key, {**self.snapshot.index.policies, policy.key: policy})
 
     def discard(self, key: PolicyKey) -> None:
         """Takes a policy out of force."""
+        policies = self.snapshot.index.policies
+        self._follow(key, {known: policy for known, policy in policies.items() if known != key})
+
+    def _follow(self, changed: PolicyKey, policies: Mapping[PolicyKey, Policy]) -> None:
+        """Makes these the policies in force, of which only `changed` is another; those that refer to it change with it."""
         index = self.snapshot.index
-        if key in index.policies:
-            self._replace(index.replacing(index.policies[key], None), self.snapshot.namespaces)
+        for key in references.touched_by(changed, policies):
+            old = index.policies.get(key)
+            new = references.linked(policies[key], policies) if key in policies else None
+            if old != new:
+                index = index.replacing(old, new)
+        if index is not self.snapshot.index:
+            self._replace(index, self.snapshot.namespaces)
 
     def replace_all(self, policies: Iterable[Policy]) -> None:
         """Brings exactly these policies into force."""
-        index = PolicyIndex.of(policies)
+        by_key = {policy.key: policy for policy in policies}
+        index = PolicyIndex.of(references.linked(policy, by_key) for policy in by_key.values())
         if index.policies != self.snapshot.index.policies:
             self._replace(index, self.snapshot.namespaces)
 

@@ -54,7 +54,7 @@ class Leader:
     # ── status ───────────────────────────────────────────────────────────────────────────────────────────────────────
     async def write_statuses(self) -> None:
         """Writes the status of every policy whose status is not what it should be."""
-        for key, known in list(self.policies.in_force.items()):
+        for key, known in self.policies.standing().items():
             try:
                 await self._write_status(key, known)
             except KubeError as e:

@@ -71,6 +71,14 @@ class Policies:
         self._new_objects = asyncio.Event()
         self.in_force: dict[PolicyKey, InForce] = {}
 
+    def standing(self) -> Mapping[PolicyKey, InForce]:
+        """Every policy with the signers it refers to, as they are in force."""
+        linked = self._store.snapshot.index.policies
+        return {
+            key: replace(known, policy=linked.get(key, known.policy)) if known.policy.refers else known
+            for key, known in self.in_force.items()
+        }
+
     def seen(self, document: Mapping[str, Any]) -> None:
         """Brings a policy into force as the API server has it, unless something newer is known."""
         if self._take(document):

@@ -36,6 +36,7 @@ from webhook.policy.policy import (
     NamespaceMatch,
     Policy,
     Selector,
+    SignerRef,
     WorkloadMatch,
 )
 from webhook.policy.spec import (
@@ -45,6 +46,7 @@ from webhook.policy.spec import (
     LabelSelector,
     NamespacesSpec,
     PolicySpec,
+    RefSpec,
     WorkloadsSpec,
 )
 from webhook.trust import Format, HardwareEvidence, KeyRef, Materials, Unresolved
@@ -56,7 +58,8 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<hex>[0-9a-fA-F]{64})")
+_FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
+_REF: Final = "ref"
 _WILD_HOSTS_WORTH_A_WARNING: Final = 4
 
 Formats = Mapping[str, Format[Any]]
@@ -357,15 +360,12 @@ class _Reader:
         formats: Formats,
         home: str,
     ) -> NamedSigner | None:
-        known = ", ".join(formats)
-        for field in signer.keys() - formats.keys() - {"name", "hardware"}:
-            self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, hardware, {known}")
-        chosen = [name for name in formats if name in signer]
-        if len(chosen) != 1:
-            what = f"{' and '.join(chosen)}, " if chosen else ""
-            self.complaints.append(f"{path}: {what}exactly one signature format is wanted: {known}")
+        chosen = self.format_of(signer, path, [*formats, _REF])
+        if chosen is None:
             return None
-        row = formats[chosen[0]]
+        if chosen == _REF:
+            return self.reference(signer, path)
+        row = formats[chosen]
         wrong = len(self.complaints)
         in_hardware = f"{path}.hardware"
         hardware = self.hardware(signer, in_hardware, row)
@@ -400,6 +400,18 @@ class _Reader:
         held = self.value(in_hardware, lambda: hold(built, evidence))
         return None if held is None else NamedSigner(name, *held)
 
+    def format_of(self, signer: Mapping[str, object], path: str, kinds: Sequence[str]) -> str | None:
+        """The one format that a signer chooses."""
+        known = ", ".join(kinds)
+        for field in signer.keys() - set(kinds) - {"name", "hardware"}:
+            self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, hardware, {known}")
+        chosen = [name for name in kinds if name in signer]
+        if len(chosen) == 1:
+            return chosen[0]
+        what = f"{' and '.join(chosen)}, " if chosen else ""
+        self.complaints.append(f"{path}: {what}exactly one signature format is wanted: {known}")
+        return None
+
     def hardware(self, signer: Mapping[str, object], path: str, row: Format[Any]) -> HardwareSpec | None:
         """What a signer demands of where its keys are, if it does."""
         if "hardware" not in signer:
@@ -409,14 +421,32 @@ class _Reader:
             return None
         return self.value("", lambda: convert_all(signer["hardware"], HardwareSpec, path))
 
+    def reference(self, signer: Mapping[str, object], path: str) -> NamedSigner | None:
+        """A signer that a cluster policy describes. Which, is known where all policies are."""
+        if "hardware" in signer:
+            self.complaints.append(f"{path}.hardware: the policy that is referred to says where its keys are")
+        path = f"{path}.{_REF}"
+        spec = self.value("", lambda: convert_all(signer[_REF], RefSpec, path))
+        if spec is None:
+            return None
+        policy, _, wanted = spec.name.partition("/")
+        if not _NAME.fullmatch(policy) or not _SIGNER_NAME.fullmatch(wanted):
+            self.complaints.append(
+                f"{path}.name: {quote(spec.name, 80)}: write POLICY/SIGNER, a ClusterTrustPolicy and a signer of it"
+            )
+            return None
+        name, ref = signer.get("name"), SignerRef(policy, wanted)
+        return NamedSigner(name, Unresolved("not looked up yet"), ref=ref) if isinstance(name, str) else None
+
 
 def _fingerprint(text: str) -> str:
     match = _FINGERPRINT.fullmatch(text)
     if match is None:
         raise Invalid(
-            f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, as `verify -o json` and the status of a policy print them)"
+            f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, or GPG: and 40, as `verify -o json` and the status"
+            " of a policy print them)"
         )
-    return f"SHA256:{match['hex'].lower()}"
+    return f"SHA256:{match['sha256'].lower()}" if match["sha256"] else f"GPG:{match['gpg'].upper()}"
 
 
 def warnings(policy: Policy) -> tuple[str, ...]:

@@ -116,12 +116,27 @@ class Delegation:
 
 
 @dataclass(frozen=True, slots=True)
+class SignerRef:
+    """A signer of a ClusterTrustPolicy, as another policy refers to it."""
+
+    policy: str
+    signer: str
+
+    def __str__(self) -> str:
+        return f"{self.policy}/{self.signer}"
+
+
+@dataclass(frozen=True, slots=True)
 class NamedSigner:
-    """A signer and what `require` calls it. `devices` hold its keys, if the policy demands that."""
+    """A signer and what `require` calls it. `devices` hold its keys, if the policy demands that.
+
+    `ref`: it is another policy's, and `signer` what that policy said when the two were last seen side by side (`references`).
+    """
 
     name: str
     signer: Signer | Unresolved
     devices: tuple[Device, ...] = ()
+    ref: SignerRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +178,11 @@ class Policy:
     def delegates(self, namespace: str, image: ImageReference) -> bool:
         """Whether a policy of that namespace that covers the image stands in for this one."""
         return any(delegation.includes(namespace, image) for delegation in self.delegate)
+
+    @property
+    def refers(self) -> bool:
+        """Whether some signer of it is another policy's."""
+        return any(named.ref is not None for named in self.signers)
 
     @property
     def covers_images(self) -> bool:

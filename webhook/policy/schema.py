@@ -13,7 +13,7 @@ import msgspec
 from msgspec import inspect
 
 from webhook.policy.parse import GROUP, VERSION, Formats
-from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, Rule
+from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, RefSpec, Rule
 
 Schema = dict[str, Any]
 
@@ -116,8 +116,11 @@ def _definition(resource: Resource, formats: Formats) -> Schema:
 def _signers(written: Schema, formats: Formats) -> Schema:
     """The list of signers: a name and one of the formats, each as its own struct says."""
     bodies = {row.name: _schema(inspect.type_info(row.spec), {"description": row.about}) for row in formats.values()}
+    bodies["ref"] = _schema(
+        inspect.type_info(RefSpec), {"description": "A signer that a ClusterTrustPolicy describes."}
+    )
     names = sorted(bodies)
-    held = " || ".join(f"has(self.{name})" for name in names if formats[name].hold is not None)
+    held = " || ".join(f"has(self.{name})" for name, row in sorted(formats.items()) if row.hold is not None)
     chosen = f"[{', '.join(f'has(self.{name})' for name in names)}].filter(given, given).size() == 1"
     return written | {
         "items": {

@@ -106,8 +106,9 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ".digests",
         ),
         Rule(
-            "!has(self.keys) || self.keys.all(k, k.matches('^(SHA256|sha256):[A-Fa-f0-9]{64}$'))",
-            "not a fingerprint: SHA256:<64 hex digits>",
+            "!has(self.keys) || "
+            "self.keys.all(k, k.matches('^((SHA256|sha256):[A-Fa-f0-9]{64}|(GPG|gpg):[A-Fa-f0-9]{40})$'))",
+            "not a fingerprint: SHA256:<64 hex digits>, or GPG:<40 hex digits>",
             ".keys",
         ),
     )
@@ -120,9 +121,25 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         list[Annotated[str, Meta(max_length=71)]],
         Meta(
             max_length=limits.MAX_DENIED,
-            description="Fingerprints of keys, SHA256:<hex>, whose signatures do not count.",
+            description="Fingerprints of keys, SHA256:<hex>, or GPG:<hex> of primary keys, whose signatures do not count.",
         ),
     ] = []
+
+
+class RefSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`signers[].ref`: no format, but a signer that another policy describes."""
+
+    RULES: ClassVar = (
+        Rule(
+            "self.name.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            "policy/signer: a ClusterTrustPolicy and a signer of it",
+            ".name",
+        ),
+    )
+
+    name: Annotated[
+        str, Meta(max_length=253 + 1 + 63, description="policy/signer: a ClusterTrustPolicy, and a signer of it.")
+    ]
 
 
 class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,7 +246,7 @@ class SignerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     format: Annotated[str, Meta(max_length=63, description="Its signature format.")] = ""
     fingerprints: Annotated[
         list[Annotated[str, Meta(max_length=71)]],
-        Meta(max_length=limits.MAX_KEYS, description="The keys in force, SHA256:<hex>."),
+        Meta(max_length=limits.MAX_KEYS, description="The keys in force, SHA256:<hex> or GPG:<hex>."),
     ] = []
     hardware: Annotated[
         Literal["proven", "claimed", "no"],

@@ -48,6 +48,8 @@ _ACCEPT_INDEX: Final = {"Accept": _OCI_INDEX}
 _NO_REFERRERS_SECONDS: Final = 300.0
 _TOKEN_SECONDS: Final = 60.0
 _NO_API: Final = frozenset({404, 405, 501})
+_SIGNATURES: Final = "/extensions/v2"
+"""Where a registry has the signature extension. Source: containers/image, docs/signature-protocols.md."""
 
 T = TypeVar("T")
 
@@ -95,6 +97,11 @@ class _FoundReferrers:
     descriptors: tuple[Descriptor, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _FoundList:
+    body: bytes | None
+
+
 class _LoginRefused(Unavailable):
     """A token service does not accept this login; the next one may do."""
 
@@ -130,6 +137,9 @@ class RegistryClient:
         self._digests: Memo[Resolved] = Memo(limits.PROOF_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
         self._tagged: Memo[_Found] = Memo(limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=_size_of_found, clock=clock)
         self._lists: Memo[_FoundReferrers] = Memo(limits.TAG_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
+        self._signatures: Memo[_FoundList] = Memo(
+            limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda found: 256 + len(found.body or b""), clock=clock
+        )
         self._without_api: Memo[bool] = Memo(_NO_REFERRERS_SECONDS, limits.MAX_TOKENS, clock=clock)
         self._manifests: Memo[Manifest] = Memo(
             limits.PROOF_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda manifest: len(manifest.body) + 256, clock=clock
@@ -276,6 +286,18 @@ class RegistryClient:
                 break
         return tuple(found)
 
+    async def signatures(self, subject: Subject, access: Access) -> bytes | None:
+        """See `trust.Registry.signatures`."""
+        repository, path = subject.repository, f"signatures/{subject.digest}"
+
+        async def ask() -> _FoundList:
+            answer = await self._ask(
+                repository, path, limits.MAX_SIGNATURE_LIST, access, {}, absent=_NO_API, api=_SIGNATURES
+            )
+            return _FoundList(answer.body if answer.status == 200 else None)
+
+        return (await self._signatures.get((repository, subject.digest, access), ask)).body
+
     # ── asking, with logins ──────────────────────────────────────────────────────────────────────────────────────────
     async def _ask(
         self,
@@ -286,11 +308,12 @@ class RegistryClient:
         headers: dict[str, str],
         query: dict[str, str] | None = None,
         absent: frozenset[int] = frozenset({404}),
+        api: str = "/v2",
     ) -> Answer:
         """A 200, or a status in `absent`. Tries every login, as the kubelet does; raises `Unavailable` for the rest."""
         place = self._location(repository)
         registry = self.settings.current.of(place.registry)
-        url = self._transport.url(registry, f"/v2/{place.path}/{path}", query)
+        url = self._transport.url(registry, f"{api}/{place.path}/{path}", query)
         scope = f"repository:{place.path}:pull"
         status, refusal = 0, None
         for credential in access or (None,):
@@ -434,6 +457,10 @@ class RegistryPort:
     async def referrers(self, subject: Subject) -> Sequence[Descriptor] | None:
         """The referrers API's list, or None where there is no such API."""
         return await self._client.referrers(subject, await self._access(subject.repository))
+
+    async def signatures(self, subject: Subject) -> bytes | None:
+        """The list of the signature extension, or None where there is no such extension."""
+        return await self._client.signatures(subject, await self._access(subject.repository))
 
     async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
         """What lies at a URL."""

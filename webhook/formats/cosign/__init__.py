@@ -42,7 +42,7 @@ def _build(spec: CosignSpec, materials: Mapping[KeyRef, bytes]) -> Cosign:
         complaints.append(f".repository: {e}")
         repository = None
     try:
-        identity = read_identity(spec.identity, ".identity")
+        identity = read_identity(spec.identity, ".identity", bare_names=True)
     except Invalid as e:
         complaints += e.complaints
         identity = IdentityRule("exact")

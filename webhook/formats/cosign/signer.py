@@ -29,8 +29,7 @@ class Cosign:
     def scope(self, claim: Claim) -> Hashable:
         """The digest; the name and tag only where the policy looks at them, or where they say where to read."""
         subject = claim.subject
-        tag = subject.tag if self.identity.looks_at_tag else None
-        return subject.repository, subject.digest, tag, claim.predicate_type
+        return subject.repository, subject.digest, self.identity.tag_of(subject), claim.predicate_type
 
     def sources(self, claim: Claim) -> tuple[Repository, ...]:
         """The image's own repository, or the one that the policy names."""
