@@ -188,6 +188,8 @@ PROOF_SECONDS: Final = 3600.0
 bounds how long a deleted signature is remembered."""
 MAX_PROOFS: Final = 100_000
 """Verified findings in memory."""
+MAX_VERSIONS: Final = 50_000
+"""Pieces of signed metadata whose highest version is in memory: five to a repository, 12 MB in all."""
 MAX_ANSWERS: Final = 2_000
 """Whole answers in memory, each of a few kB."""
 MAX_REMEMBERED_TAGS: Final = 100_000

@@ -12,11 +12,15 @@ from typing import Generic, Literal, NewType, Protocol, TypeVar
 import msgspec
 
 from webhook.image import Digest, ImageReference, Repository, Subject
-from webhook.verdict import Proof
+from webhook.verdict import Proof, Version
 
 
 class Rejected(Exception):
-    """The evidence was read in full, and it does not satisfy."""
+    """The evidence was read in full, and it does not satisfy. `versions`: of metadata in it that is genuine all the same."""
+
+    def __init__(self, reason: str, versions: tuple[Version, ...] = ()) -> None:
+        super().__init__(reason)
+        self.versions = versions
 
 
 class Unavailable(Exception):
