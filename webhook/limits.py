@@ -196,6 +196,8 @@ MAX_REMEMBERED_TAGS: Final = 100_000
 """tag → digest answers in memory."""
 MAX_BLOB_MEMORY: Final = 16 * MIB
 """Bytes of manifests and blobs kept by digest."""
+MAX_AUTHORITIES: Final = 64
+"""Certificate authorities of policies that are kept ready for connections."""
 MAX_TOKENS: Final = 10_000
 """Registry tokens in memory."""
 

@@ -136,11 +136,21 @@ class Registry(Protocol):
         """
         ...
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self,
+        url: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        ca: bytes | None = None,
+        about: Repository | None = None,
+    ) -> bytes | None:
         """What lies at a URL that is no part of a registry: a lookaside store, a notary server, a revocation list.
 
-        At most `limit` bytes, hashed by nobody; no login is shown to it. Plain HTTP is refused unless the operator allows it for
-        the host, or `insecure_http`: for what is signed itself.
+        At most `limit` bytes, hashed by nobody. Plain HTTP is refused unless the operator allows it for the host, or
+        `insecure_http`: for what is signed itself. `ca`: PEM certificates, one of which must stand behind the host's, in place of
+        all others. `about`: the repository that a service wants to give a token for; its logins are shown to its own host only, and
+        nobody's otherwise.
         """
         ...
 

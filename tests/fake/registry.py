@@ -156,7 +156,15 @@ class FakeRegistry:
                 found.append(Descriptor(digest, manifest.media_type, len(manifest.body)))
         return found
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self,
+        url: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        ca: bytes | None = None,
+        about: Repository | None = None,
+    ) -> bytes | None:
         return self._document("get", url, b"", limit, insecure_http)
 
     async def post(
