@@ -1,17 +1,19 @@
 """`kubectl trust demo`: the main job before your eyes, without a cluster.
 
 Nothing is staged but the cluster: the webhook is the real one, asked over TLS with AdmissionReviews as an API server sends
-them; the signatures were made by cosign 2.5.0 and 3.1.1 and are served byte for byte by a registry on loopback.
+them; the signatures were made by cosign 2.5.0 and 3.1.1 and notary 0.7.0 and are served byte for byte on loopback. Some of them
+end, so the judge's clock stands at the time when they were made.
 """
 
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 import json
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +40,10 @@ Exits with 1 if a verdict is not the expected one.
 
 _SECONDS: Final = 60.0
 _NAMESPACE: Final = "shop"
+
+_SIGNED_AT: Final = dt.datetime(2026, 11, 24, 0, 38, tzinfo=dt.UTC)
+_TRUSTED: Final = "127.0.0.1:5065/dct"
+"""The name that is signed in the trust data; it is fetched from the registry of the demo, as from a mirror."""
 
 _OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 
@@ -98,6 +104,11 @@ def _fill(stage: Stage) -> None:
     _tamper(modern, "shop/tampered", signature_tag)
     _tamper(older, "shop/both-v2-broken", signature_tag)
     _tamper_bundles(older, "shop/both-v3-broken", digest.replace(":", "-"))
+    # Tags that notary signed: v2 means the image, and v1 does too, but the registry has moved it.
+    modern.load_trust(_TRUSTED, captures / "dct")
+    modern.load("dct", signed_v2)
+    modern.tags["dct", "v2"] = digest
+    modern.tags["dct", "v1"] = _push_other_image(modern, "dct")
     # Another image, with the signature of the first one hung on it.
     other = _push_other_image(modern, "shop/borrowed")
     modern.load("shop/borrowed", signed_v2)
@@ -148,6 +159,7 @@ def _policies(stage: Stage) -> str:
     key = (_captures() / "cosign.pub").read_text()
     other = (_captures() / "other.pub").read_text()
     hosts = [stage.modern, stage.older]
+    trust = {"server": f"http://{stage.modern}", "rootKeys": [(_captures() / "dct.pem").read_text()]}
     return "---\n".join(
         [
             _policy(
@@ -159,20 +171,22 @@ def _policies(stage: Stage) -> str:
             ),
             _policy("strict", [f"{stage.modern}/shop/wrong-key"], [], "vendor", other),
             _policy("unreachable", ["127.0.0.1:1/**"], [], "release", key),
+            _document("legacy", {"images": [_TRUSTED], "signers": [{"name": "legacy", "dct": trust}]}),
         ]
     )
 
 
 def _policy(name: str, images: list[str], exclude: list[str], signer: str, key: str) -> str:
+    excluded = {"exclude": exclude} if exclude else {}
+    return _document(name, {"images": images, **excluded, "signers": [{"name": signer, "cosign": {"key": key}}]})
+
+
+def _document(name: str, spec: Mapping[str, object]) -> str:
     document = {
         "apiVersion": "trusted-images.dev/v1alpha1",
         "kind": "TrustPolicy",
         "metadata": {"name": name, "namespace": _NAMESPACE},
-        "spec": {
-            "images": images,
-            **({"exclude": exclude} if exclude else {}),
-            "signers": [{"name": signer, "cosign": {"key": key}}],
-        },
+        "spec": spec,
     }
     # JSON is YAML, and this one is shown to nobody.
     return json.dumps(document) + "\n"
@@ -251,6 +265,13 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(stage.image("shop/wrong-key")),
             admitted=False,
             says='no signature by "vendor"',
+        ),
+        Scene("Docker Content Trust, the tag is signed by notary", _deployment(f"{_TRUSTED}:v2"), admitted=True),
+        Scene(
+            "Docker Content Trust, the registry moved the tag",
+            _deployment(f"{_TRUSTED}:v1"),
+            admitted=False,
+            says="targets: tag v1 is signed for another image",
         ),
         Scene("Pod with a signed image", _review("", "Pod", pod), admitted=True),
         Scene(
@@ -402,13 +423,16 @@ async def _webhook(folder: Path) -> AsyncIterator[tuple[Stage, Asker]]:
         metrics = Metrics()
         store = local.load_policies([policy_file], hosting.HOME)
         # On loopback by plain HTTP, which only the operator can allow, and only host by host.
-        settings = RegistrySettings.plain_http([stage.modern, stage.older, "127.0.0.1:1"])
+        settings = replace(
+            RegistrySettings.plain_http([stage.modern, stage.older, "127.0.0.1:1"]),
+            mirrors=((_TRUSTED, f"{stage.modern}/dct"),),
+        )
         client = RegistryClient(settings, observe=metrics.fetched)
         stack.push_async_callback(client.close)
         log = ReviewLog(stack.enter_context((folder / "reviews.log").open("wb")))
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics)
+        decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics, lambda: _SIGNED_AT)
         certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], hosting.now()))
         listening = hosting.listening(
             decider,

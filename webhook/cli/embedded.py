@@ -1,4 +1,7 @@
-"""A read-only registry on loopback that serves what real signers left in real ones. For `demo` and nothing else."""
+"""A read-only registry on loopback that serves what real signers left in real ones, and what they left on a notary server.
+
+For `demo` and nothing else.
+"""
 
 import contextlib
 import json
@@ -16,12 +19,16 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 
 @dataclass(slots=True)
 class EmbeddedRegistry:
-    """Repositories by path. Without `referrers_api` it answers 404 there, as registries before OCI 1.1 do."""
+    """Repositories by path. Without `referrers_api` it answers 404 there, as registries before OCI 1.1 do.
+
+    `trust` is a notary server's metadata, by the path that is asked for.
+    """
 
     referrers_api: bool
     manifests: dict[tuple[str, Digest], bytes] = field(default_factory=dict)
     tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    trust: dict[str, bytes] = field(default_factory=dict)
 
     def load(self, path: str, folder: Path) -> None:
         """Takes over a captured repository: its tags, manifests and blobs, byte for byte."""
@@ -31,6 +38,13 @@ class EmbeddedRegistry:
             self.add_manifest(path, file.read_bytes())
         for tag, digest in json.loads((folder / "tags.json").read_bytes()).items():
             self.tags[path, tag] = digest
+
+    def load_trust(self, name: str, folder: Path) -> None:
+        """Takes over what a notary server held about the repository `name`: under its own names, and those with hashes."""
+        for file in folder.rglob("*.json"):
+            role, content = file.relative_to(folder).as_posix().removesuffix(".json"), file.read_bytes()
+            for asked in (role, f"{role}.{digest_of(content).removeprefix('sha256:')}"):
+                self.trust[f"{name}/_trust/tuf/{asked}.json"] = content
 
     def add_blob(self, content: bytes) -> Digest:
         """Keeps a blob under the digest of its bytes."""
@@ -49,6 +63,8 @@ class EmbeddedRegistry:
     async def handle(self, request: web.Request) -> web.Response:
         """Any request of the distribution protocol."""
         path = request.path.removeprefix("/v2/")
+        if path in self.trust:
+            return web.Response(body=self.trust[path], content_type="application/json")
         repository, slash, reference = path.rpartition("/manifests/")
         if slash:
             body = self.manifests.get((repository, self.tags.get((repository, reference), Digest(reference))))
