@@ -32,6 +32,8 @@ from webhook.parsing import Invalid, convert, convert_all, quote, read_json
         (b"{", "x: not JSON in UTF-8"),
         (b"{} {}", "x: not JSON in UTF-8"),
         (b'"\xff"', "x: not JSON in UTF-8"),
+        (rb'{"a":["\uD800"]}', "x: text that is not Unicode"),
+        (rb'{"\udfff":1}', "x: text that is not Unicode"),
         ('"ä"'.encode("utf-16"), "x: not JSON in UTF-8"),
         (b"\xef\xbb\xbf{}", "x: not JSON in UTF-8"),
     ],

@@ -16,12 +16,26 @@ from webhook.image import Subject
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """How new a piece of signed metadata is: its `number` only grows, so a lower one is an old state, played back.
+
+    `of` is the hash of what it is a version of, the keys that vouch for it included: nobody else's numbers are compared with
+    it. `what` says it for people.
+    """
+
+    of: bytes
+    what: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What a successful check makes, and nothing else does.
 
     `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI; `GPG:` and that of a primary key). `origin` is
     where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
-    `valid_until`: from this time on the same evidence would not prove it again (None: it always would).
+    `valid_until`: from this time on the same evidence would not prove it again (None: it always would). `keys` are further
+    keys that it rests on: denying one of them takes it away. `versions`: of the metadata it rests on.
     """
 
     format: str
@@ -30,6 +44,8 @@ class Proof:
     signed_at: datetime | None = None
     statement: bytes | None = None
     valid_until: datetime | None = None
+    keys: frozenset[str] = frozenset()
+    versions: tuple[Version, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
