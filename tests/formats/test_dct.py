@@ -56,8 +56,8 @@ def build(**spec: Any) -> Dct:
     return signer
 
 
-def claim(tag: str | None = "v1", digest: Digest = IMAGE, name: str = GUN) -> Claim:
-    return Claim(Subject(parse_repository(name), digest, tag))
+def claim(tag: str | None = "v1", digest: Digest = IMAGE, name: str = GUN, *, pinned: bool = False) -> Claim:
+    return Claim(Subject(parse_repository(name), digest, tag, pinned))
 
 
 async def found(signer: Dct, about: Claim, registry: FakeRegistry) -> Evidence:
@@ -267,9 +267,14 @@ async def test_r05_what_the_tag_was_signed_for_is_what_counts_and_not_the_regist
     assert why == f"targets: tag v1 is signed for another image, {IMAGE}"
 
 
-async def test_an_image_without_a_tag_must_be_what_some_tag_means() -> None:
+async def test_r03_an_image_named_by_digest_must_be_what_some_tag_means() -> None:
     assert (await judge(repository(), claim(None))).origin.startswith(f"{RELEASES} in ")
     assert "no tag is signed for this image" in await refusal(repository(), claim(None, OTHER))
+    # A tag beside a digest is a label that decides nothing (attack R-03).
+    for tag in ("v1", "v9"):
+        await accepts(repository(), claim(tag, pinned=True))
+        assert "no tag is signed for this image" in await refusal(repository(), claim(tag, OTHER, pinned=True))
+    assert "nothing signed for tag v9" in await refusal(repository(), claim("v9"))
     # What docker would not find under any tag is not found without one.
     shadowed = repository(targets={"targets": {"v1": IMAGE}, RELEASES: {"v1": OTHER}})
     assert "no tag is signed for this image" in await refusal(shadowed, claim(None))
@@ -1064,6 +1069,7 @@ def test_the_scope_has_the_tag_and_logins_are_the_repository_s() -> None:
     signer = build()
     assert signer.scope(claim("v1")) != signer.scope(claim("v2"))
     assert signer.scope(claim("v1")) != signer.scope(claim(None))
+    assert signer.scope(claim("v1", pinned=True)) == signer.scope(claim(None))
     assert signer.sources(claim()) == (Repository("registry.test", PATH),)
     assert signer.dangers() == ()
 

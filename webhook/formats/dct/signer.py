@@ -9,7 +9,7 @@ from webhook.formats._keys import PublicKey, short
 from webhook.formats.dct.collect import Collection, collect
 from webhook.formats.dct.verify import Chain, Holder, agreed, first, in_base64
 from webhook.formats.dct.wire import RELEASES, Listing
-from webhook.image import Digest, Repository, parse_digest
+from webhook.image import Digest, Repository, Subject, parse_digest
 from webhook.parsing import Invalid
 from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
 from webhook.verdict import Proof
@@ -28,9 +28,9 @@ class Dct:
     ca: bytes | None
 
     def scope(self, claim: Claim) -> Hashable:
-        """The tag too: it is what was signed."""
+        """The tag too, unless a digest was written beside it: it is what was signed."""
         subject = claim.subject
-        return subject.repository, subject.digest, subject.tag, claim.predicate_type
+        return subject.repository, subject.digest, _tag_of(subject), claim.predicate_type
 
     def sources(self, claim: Claim) -> tuple[Repository, ...]:
         """The image's repository: a server on the same host is shown the same logins."""
@@ -74,7 +74,7 @@ class Dct:
             # (4) TUF 5.6: the targets role and delegations, those that the snapshot lists.
             holders = self._holders(chain, chain.targets(root, snapshot), snapshot)
             # (5) The tag that was signed means the digest that is judged; without a tag, some tag does.
-            role = self._signed_by(holders, subject.tag, digest)
+            role = self._signed_by(holders, _tag_of(subject), digest)
         except (Rejected, Invalid) as e:
             raise Rejected(str(e), tuple(chain.versions)) from e
         return Proof(
@@ -121,3 +121,8 @@ class Dct:
                 except Rejected:
                     continue
         raise Rejected(f"{names}: no tag is signed for this image")
+
+
+def _tag_of(subject: Subject) -> str | None:
+    """The tag that must mean the digest: none where the digest was written, which is then all that a node looks at (attack R-03)."""
+    return None if subject.pinned else subject.tag
