@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from webhook import limits
+from webhook.formats import _x509
 from webhook.parsing import Invalid, quote
 from webhook.trust import Rejected
 
@@ -79,7 +80,9 @@ def _is_authority(certificate: "Certificate") -> bool:
 
     try:
         return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except (ExtensionNotFound, ValueError):
+    except ExtensionNotFound:
+        return False
+    except _x509.unreadable():
         return False
 
 
