@@ -139,16 +139,25 @@ class Registry(Protocol):
         """
         ...
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self, url: str, limit: int, *, insecure_http: bool = False, seconds: float | None = None
+    ) -> bytes | None:
         """What lies at a URL that is no part of a registry: a lookaside store, a notary server, a revocation list.
 
         At most `limit` bytes, hashed by nobody; no login is shown to it. Plain HTTP is refused unless the operator allows it for
-        the host, or `insecure_http`: for what is signed itself.
+        the host, or `insecure_http`: for what is signed itself. `seconds`: how long it may take, if less than usual.
         """
         ...
 
     async def post(
-        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        seconds: float | None = None,
     ) -> bytes | None:
         """What a service answers to `body`, under the same rules: an OCSP responder."""
         ...
@@ -182,7 +191,11 @@ class Signer(Protocol):
         ...
 
     def check(self, evidence: Untrusted, claim: Claim, now: datetime) -> Proof:
-        """Judges one piece of evidence and touches nothing. Raises `Rejected` or `parsing.Invalid`."""
+        """Judges one piece of evidence and touches nothing.
+
+        Raises `Rejected` or `parsing.Invalid`; `Unavailable` only for evidence that is good but for something that others should
+        have said and could not be asked: nothing that a publisher writes may lead there.
+        """
         ...
 
     def dangers(self) -> tuple[str, ...]:

@@ -161,11 +161,20 @@ class FakeRegistry:
         self._asked("signatures", subject.digest)
         return self.signature_lists.get((subject.repository.path, subject.digest))
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self, url: str, limit: int, *, insecure_http: bool = False, seconds: float | None = None
+    ) -> bytes | None:
         return self._document("get", url, b"", limit, insecure_http)
 
     async def post(
-        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        seconds: float | None = None,
     ) -> bytes | None:
         return self._document("post", url, body, limit, insecure_http)
 

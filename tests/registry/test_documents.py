@@ -1,11 +1,13 @@
 """What lies elsewhere than in a registry, asked for over loopback: no login, no internal address, no plain HTTP by default."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
-from tests.fake.http_registry import HTTPRegistry, serving, status
+from tests.fake.http_registry import HTTPRegistry, serving, stalled, status
 from tests.fake.registry import FakeRegistry
 from webhook.registry.client import RegistryClient
 from webhook.registry.dockerconfig import AnonymousKeychain
@@ -72,4 +74,22 @@ async def test_s05_urls_that_are_not_asked(store: HTTPRegistry, url: str, insecu
             url.replace("HOST", store.host), 100, insecure_http=insecure_http
         )
     assert store.count() == 0
+    await registries.close()
+
+
+async def test_f15_whoever_waits_less_is_told_so_and_takes_the_answer_from_nobody(store: HTTPRegistry) -> None:
+    release = asyncio.Event()
+    store.script["/slow"] = stalled(release)
+    registries = client(store)
+    port = registries.under(AnonymousKeychain())
+    begun = time.monotonic()
+    for ask in (
+        port.get(f"http://{store.host}/slow", 100, seconds=0.1),
+        port.post(f"http://{store.host}/slow", b"x", "text/plain", 100, seconds=0.1),
+    ):
+        with pytest.raises(Unavailable, match="/slow: no answer in time"):
+            await ask
+    assert time.monotonic() - begun < 2
+    assert await port.get(f"http://{store.host}/echo", 100, seconds=5) == b"application/octet-stream "
+    release.set()
     await registries.close()

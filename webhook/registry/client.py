@@ -462,16 +462,25 @@ class RegistryPort:
         """The list of the signature extension, or None where there is no such extension."""
         return await self._client.signatures(subject, await self._access(subject.repository))
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self, url: str, limit: int, *, insecure_http: bool = False, seconds: float | None = None
+    ) -> bytes | None:
         """What lies at a URL."""
-        return await self._client.documents.ask(url, limit, insecure_http=insecure_http)
+        return await self._client.documents.ask(url, limit, insecure_http=insecure_http, seconds=seconds)
 
     async def post(
-        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        seconds: float | None = None,
     ) -> bytes | None:
         """What a service answers."""
         sent = Body(body, media_type)
-        return await self._client.documents.ask(url, limit, post=sent, insecure_http=insecure_http)
+        return await self._client.documents.ask(url, limit, post=sent, insecure_http=insecure_http, seconds=seconds)
 
     async def attachments(self, subject: Subject, tag: str) -> Attachments:
         """What a tag names and the referrers, asked for at once."""

@@ -4,6 +4,7 @@ No login of any registry is ever shown to such a place, and internal addresses a
 some of these URLs stand in certificates, which anybody may write.
 """
 
+import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -32,7 +33,15 @@ class Documents:
             limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda found: 256 + len(found.body or b"")
         )
 
-    async def ask(self, url: str, limit: int, *, post: Body | None = None, insecure_http: bool = False) -> bytes | None:
+    async def ask(
+        self,
+        url: str,
+        limit: int,
+        *,
+        post: Body | None = None,
+        insecure_http: bool = False,
+        seconds: float | None = None,
+    ) -> bytes | None:
         """See `trust.Registry.get` and `post`. Raises `Unavailable`, or `Rejected` for a URL that is none."""
         target = _parse(url)
         host = self._transport.of(target)
@@ -46,7 +55,11 @@ class Documents:
             return _Found(answer.body if answer.status == 200 else None)
 
         key: Hashable = (target, limit, post)
-        return (await self._kept.get(key, fetch)).body
+        try:
+            async with asyncio.timeout(seconds):
+                return (await self._kept.get(key, fetch)).body
+        except TimeoutError as e:
+            raise Unavailable(f"{quote(url, 120)}: no answer in time") from e
 
 
 def _parse(url: str) -> yarl.URL:
