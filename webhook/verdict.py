@@ -23,7 +23,8 @@ class Proof:
     certificate says. `origin` is where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the
     verified in-toto statement, if any. `valid_until`: from this time on the same evidence would not prove it again (None: it always
     would). `serial`: of the signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its
-    transparency log.
+    transparency log. `keys`: fingerprints of the keys behind a certificate's identity, the signer's own first. `logged`: what is wrong
+    with it, and is told but not enforced because the policy says so.
     """
 
     format: str
@@ -34,6 +35,8 @@ class Proof:
     valid_until: datetime | None = None
     serial: str | None = None
     log_index: int | None = None
+    keys: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

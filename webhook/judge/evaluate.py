@@ -537,7 +537,7 @@ def _denied_key(case: _Case, covering: Policy, denied: frozenset[str]) -> Denied
         return _SILENT
     if isinstance(kept, Unknown):
         return Undecided(kept.causes, case.subject)
-    signed = sorted({proof.identity for proof in finding.proofs} & denied)
+    signed = sorted({name for proof in finding.proofs for name in (proof.identity, *proof.keys)} & denied)
     return Denied((f"signed by {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
 
 
@@ -577,7 +577,8 @@ def _is_missing_some(case: _Case, policy: Policy) -> bool:
 def _without(finding: Finding, identities: frozenset[str]) -> Finding:
     if not identities or not isinstance(finding, Satisfied):
         return finding
-    proofs = frozenset(proof for proof in finding.proofs if proof.identity not in identities)
+    # A denied key of an authority takes all that it vouches for with it.
+    proofs = frozenset(proof for proof in finding.proofs if identities.isdisjoint((proof.identity, *proof.keys)))
     return Satisfied(proofs, finding.causes) if proofs else Unsatisfied(("signed only by a denied key",))
 
 
