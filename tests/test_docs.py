@@ -40,6 +40,7 @@ def read_any_key(reference: Key) -> bytes:
     public = load_pem_public_key(pem)
     assert isinstance(public, EllipticCurvePublicKey)
     texts = {"evidence.pem": DEVICE.attest(public) + DEVICE.f9.pem, "roots.pem": DEVICE.root.pem}
+    texts["root.pem"] = captures.key("notation/root.pem").decode()
     entry = reference.entry if isinstance(reference, ObjectKey) else ""
     if entry.endswith((".asc", ".gpg")):
         return captures.key("gpg-rsa3072.pub")

@@ -172,6 +172,30 @@ MAX_ISSUER_CHECKS: Final = 80
 """Signatures of certificates checked for one signer's hardware evidence: twice as many as it may hold certificates."""
 MAX_TIMESTAMP: Final = 64 * KIB
 """Bytes of one RFC 3161 timestamp: those in use have a few thousand, with their certificates."""
+MAX_CHAIN: Final = MAX_INTERMEDIATES + 2
+"""Certificates in the chain of one Notary Project signature: the leaf, what lies between, the root."""
+MAX_TRUST_STORES: Final = 16
+"""Trust stores of one notation signer."""
+MAX_IDENTITIES: Final = 64
+"""Trusted identities of one notation signer."""
+MAX_DISTINGUISHED_NAME: Final = 1 * KIB
+"""Characters of a distinguished name in a policy, and of one that a message or an identity shows."""
+MAX_CBOR_DEPTH: Final = 8
+"""Nested items of a COSE envelope: four are in use, and an attribute may hold some of its own."""
+MAX_CBOR_ITEMS: Final = 1_000
+"""Items of a COSE envelope: about thirty are in use."""
+MAX_REVOCATION_URLS: Final = 4
+"""OCSP responders, and distribution points of revocation lists, of one certificate: one or two are in use."""
+MAX_REVOCATION_REQUESTS: Final = 16
+"""Requests about revocation for one image and signer."""
+REVOCATION_SECONDS: Final = 2.0
+"""Seconds that one such request may take: what notation waits for a responder."""
+MAX_REVOCATION_LIST: Final = 10 * MIB
+"""Bytes of one revocation list, or of its changes: the largest of public authorities have that much."""
+MAX_OCSP: Final = 64 * KIB
+"""Bytes of one OCSP answer: a few thousand with the responder's certificate."""
+CLOCK_SKEW: Final = 300.0
+"""Seconds that the clock of whoever issues revocation data may be ahead of ours."""
 MIN_RSA_BITS: Final = 2_048
 MAX_RSA_BITS: Final = 8_192
 """Bits of an RSA modulus: larger ones cost CPU that anybody could make us spend."""

@@ -151,18 +151,26 @@ class Registry(Protocol):
         insecure_http: bool = False,
         ca: bytes | None = None,
         about: Repository | None = None,
+        seconds: float | None = None,
     ) -> bytes | None:
         """What lies at a URL that is no part of a registry: a lookaside store, a notary server, a revocation list.
 
         At most `limit` bytes, hashed by nobody. Plain HTTP is refused unless the operator allows it for the host, or
         `insecure_http`: for what is signed itself. `ca`: PEM certificates, one of which must stand behind the host's, in place of
         all others. `about`: the repository that a service wants to give a token for; its logins are shown to its own host only, and
-        nobody's otherwise.
+        nobody's otherwise. `seconds`: how long it may take, if less than usual.
         """
         ...
 
     async def post(
-        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        seconds: float | None = None,
     ) -> bytes | None:
         """What a service answers to `body`, under the same rules: an OCSP responder."""
         ...
@@ -196,7 +204,11 @@ class Signer(Protocol):
         ...
 
     def check(self, evidence: Untrusted, claim: Claim, now: datetime) -> Proof:
-        """Judges one piece of evidence and touches nothing. Raises `Rejected` or `parsing.Invalid`."""
+        """Judges one piece of evidence and touches nothing.
+
+        Raises `Rejected` or `parsing.Invalid`; `Unavailable` only for evidence that is good but for something that others should
+        have said and could not be asked: nothing that a publisher writes may lead there.
+        """
         ...
 
     def dangers(self) -> tuple[str, ...]:

@@ -32,10 +32,12 @@ class Version:
 class Proof:
     """What a successful check makes, and nothing else does.
 
-    `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI; `GPG:` and that of a primary key). `origin` is
-    where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
-    `valid_until`: from this time on the same evidence would not prove it again (None: it always would). `keys` are further
-    keys that it rests on: denying one of them takes it away. `versions`: of the metadata it rests on.
+    `identity` is who signed, as proven: `SHA256:` and the fingerprint of a key's SPKI, `GPG:` and that of a primary key, or what a
+    certificate says. `origin` is where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified
+    in-toto statement, if any. `valid_until`: from this time on the same evidence would not prove it again (None: it always would).
+    `serial`: of the signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency
+    log. `keys`: fingerprints of further keys that it rests on, a certificate's own first; denying one of them takes it away. `logged`:
+    what is wrong with it, and is told but not enforced because the policy says so. `versions`: of the metadata it rests on.
     """
 
     format: str
@@ -44,7 +46,10 @@ class Proof:
     signed_at: datetime | None = None
     statement: bytes | None = None
     valid_until: datetime | None = None
-    keys: frozenset[str] = frozenset()
+    serial: str | None = None
+    log_index: int | None = None
+    keys: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
     versions: tuple[Version, ...] = ()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 import json
 import os
 import re
@@ -23,12 +24,15 @@ from typer.testing import CliRunner, Result
 
 from tests.admission.test_review import review
 from tests.fake.http_registry import HTTPRegistry, serving, status
+from tests.fake.notation import authority, party, sign_notation
+from tests.fake.pki import DAY
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import key, sign_bundle
 from webhook import __version__
 from webhook.cli import app, complete
 
 API = "trusted-images.dev/v1alpha1"
+TODAY = dt.datetime.now(dt.UTC).replace(microsecond=0)  # the command asks the clock
 
 
 async def run(*words: str, stdin: str | bytes | None = None) -> Result:
@@ -123,6 +127,59 @@ async def test_verify_follows_a_reference_into_another_file(registry: HTTPRegist
     result = await run(*asked)
     assert result.exit_code == 2
     assert 'signer "release": it is signer base/release: there is no ClusterTrustPolicy base' in result.output
+
+
+async def test_verify_takes_notations_own_trust_policy(registry: HTTPRegistry, tmp_path: Path) -> None:
+    root = authority("Root", begins=TODAY - DAY, ends=TODAY + DAY)
+    signer = party("Signer", root, begins=TODAY - DAY, ends=TODAY + DAY)
+    digest = registry.registry.tags["shop/signed", "v1"]
+    sign_notation(registry.registry, "shop/signed", digest, signer, signed_at=TODAY)
+    store = tmp_path / "truststore" / "x509" / "ca" / "acme"
+    store.mkdir(parents=True)
+    (store / "root.pem").write_text(root.pem)
+    statement = {
+        "name": "acme",
+        "registryScopes": [f"{registry.host}/shop/signed"],
+        "signatureVerification": {"level": "strict"},
+        "trustStores": ["ca:acme"],
+        "trustedIdentities": ["x509.subject: C=US, ST=WA, O=Acme"],
+    }
+    skipped = {
+        "name": "old",
+        "registryScopes": [f"{registry.host}/shop/unsigned"],
+        "signatureVerification": {"level": "skip"},
+    }
+    file = tmp_path / "trustpolicy.json"
+    file.write_text(json.dumps({"version": "1.0", "trustPolicies": [statement, skipped]}))
+    images = [f"{registry.host}/shop/{name}:v1" for name in ("signed", "unsigned", "other")]
+    result = await run("verify", *images, "--notation-trust-policy", str(file), "--plain-http")
+    assert result.exit_code == 1
+    lines = [line.strip() for line in result.output.splitlines()]
+    assert "policy cluster/acme-0: signed by x509.subject: C=US, ST=WA, O=Acme, CN=Signer" in lines
+    assert any("old: level skip: its images are allowed without a signature" in line for line in lines)
+    assert any("no statement of the trust policy is for this image" in line for line in lines)
+    # The user's own policies beside it, and the same folder by name.
+    named = ["--notation-trust-policy", str(file), "--notation-trust-store", str(tmp_path / "truststore")]
+    assert (await run("verify", images[0], *named, "--plain-http")).exit_code == 0
+    # What is logged is told.
+    statement["signatureVerification"] = {"level": "audit"}
+    statement["trustedIdentities"] = ["x509.subject: C=US, ST=WA, O=Other"]
+    file.write_text(json.dumps({"version": "1.0", "trustPolicies": [statement]}))
+    result = await run("verify", images[0], *named, "--plain-http")
+    assert result.exit_code == 0
+    assert "; not enforced: signed by SHA256:" in result.output
+    assert "which is no trusted identity of the policy" in result.output
+
+
+async def test_verify_wants_something_to_verify_by(tmp_path: Path) -> None:
+    for words, why in (
+        ([], "give --policy FILE, or --notation-trust-policy FILE"),
+        (["--notation-trust-store", str(tmp_path)], "means nothing without --notation-trust-policy"),
+        (["--notation-trust-policy", str(tmp_path / "none.json")], "No such file"),
+    ):
+        result = await run("verify", "ghcr.io/acme/web:v1", *words)
+        assert result.exit_code == 2
+        assert why in result.output
 
 
 async def test_verify_knows_when_it_does_not_know(registry: HTTPRegistry, policy: str) -> None:
@@ -313,8 +370,8 @@ async def test_the_demo_shows_what_it_expects() -> None:
     result = await run("demo")
     assert result.exit_code == 0, result.output
     told = [line.split()[0] for line in result.output.splitlines() if line[:1] not in {"", " "}]
-    assert told.count("admitted") == 9
-    assert told.count("refused") == 11
+    assert told.count("admitted") == 10
+    assert told.count("refused") == 12
 
 
 @pytest.mark.parametrize(

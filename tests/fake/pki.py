@@ -102,6 +102,7 @@ def timestamp(
     *,
     accuracy: dt.timedelta | None = None,
     algorithm: str = "sha256",
+    policy: str = "1.2.3.4.1",
     certificates: Sequence[Issued] | None = None,
     status: str = "granted",
     bare: bool = False,
@@ -110,7 +111,7 @@ def timestamp(
     """An RFC 3161 response (`bare`: the token alone) over `message`, with these certificates in this order, or its own."""
     info: dict[str, Any] = {
         "version": "v1",
-        "policy": "1.2.3.4.1",
+        "policy": policy,
         "message_imprint": {
             "hash_algorithm": algos.DigestAlgorithm({"algorithm": algorithm}),
             "hashed_message": hashlib.new(algorithm, message).digest(),

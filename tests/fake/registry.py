@@ -169,11 +169,19 @@ class FakeRegistry:
         insecure_http: bool = False,
         ca: bytes | None = None,
         about: Repository | None = None,
+        seconds: float | None = None,
     ) -> bytes | None:
         return self._document("get", url, b"", limit, insecure_http)
 
     async def post(
-        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        seconds: float | None = None,
     ) -> bytes | None:
         return self._document("post", url, body, limit, insecure_http)
 

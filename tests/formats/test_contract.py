@@ -11,6 +11,7 @@ import pytest
 
 from tests.captures import NOW
 from tests.fake.notary import SERVER, NotaryRepository, root_key
+from tests.fake.notation import Form, authority, party, sign_notation, store, trusting
 from tests.fake.openpgp import certificate, keyring_spec, openpgp_key, sign_gpg
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import key, sign_bundle, sign_classic
@@ -23,6 +24,9 @@ from webhook.verdict import Proof
 
 PATH = "shop/app"
 GUN = f"registry.test/{PATH}"
+ROOT = authority("Root")
+# A certificate whose signature ends in a one: of zeros at its end some could be called unused, and it would be the same signature.
+SIGNER = next(one for one in iter(lambda: party("Signer", ROOT), None) if one.der[-1] & 1)
 
 
 Sign = Callable[[FakeRegistry, Digest], object]
@@ -87,6 +91,25 @@ def rests_a_message_on(content: bytes, position: int) -> bool:
     return not 25 <= position < 31
 
 
+def _notation(form: Form) -> Case:
+    return Case(
+        f"notation-{form}",
+        "notation",
+        lambda _: trusting(store("ca", ROOT)),
+        lambda r, d: sign_notation(r, PATH, d, SIGNER, form),
+        stranger=trusting(store("ca", authority("Other Root"))),
+        huge=lambda r, d: sign_notation(r, PATH, d, SIGNER, form, edit_manifest=grow),
+        twice=lambda r, d: sign_notation(
+            r,
+            PATH,
+            d,
+            SIGNER,
+            form,
+            signed=f'{{"targetArtifact":{{"digest":"x","digest":"{d}","size":1,"mediaType":"x"}}}}'.encode(),
+        ),
+    )
+
+
 CASES = [
     Case(
         "classic",
@@ -119,6 +142,8 @@ CASES = [
         ),
         is_signed=rests_a_message_on,
     ),
+    _notation("jws"),
+    _notation("cose"),
     Case(
         "dct",
         "dct",
@@ -212,9 +237,10 @@ async def test_another_key_is_rejected(case: Case) -> None:
     registry, digest = signed(case)
     proofs, reasons, _ = await judged(build(case, digest, **case.stranger), claim_of(digest), registry)
     assert proofs == set()
-    assert re.search(r"unknown key|not signed by a (root )?key", reasons[0])
+    assert re.search(r"unknown key|not signed by a (root )?key|leads to none in a trust store", reasons[0])
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("case", SIGNED, ids=ids)
 async def test_any_flipped_bit_is_rejected(case: Case) -> None:
     registry, digest = signed(case)

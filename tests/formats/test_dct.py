@@ -608,7 +608,7 @@ async def test_t08_a_rotated_root_is_followed_from_the_key_that_the_policy_names
     proof = await judge(made)
     assert proof.identity == root_key("root", GUN).public.fingerprint
     assert proof.versions[0].number == 3
-    assert {root_key(name, GUN).public.fingerprint for name in ("second", "third")} <= proof.keys
+    assert {root_key(name, GUN).public.fingerprint for name in ("second", "third")} <= set(proof.keys)
     for name in ("second", "third"):
         signer = build(rootKeys=[root_key(name, GUN).public.pem])
         assert (await judge(made, signer=signer)).identity == root_key(name, GUN).public.fingerprint

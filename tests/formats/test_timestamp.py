@@ -54,6 +54,13 @@ def test_a_root_alone_is_enough_where_the_token_brings_the_rest() -> None:
         verify_timestamp(timestamp(TSA, MESSAGE), MESSAGE, trusted(ROOT))
 
 
+def test_the_baseline_policy_is_right_within_a_second_where_nothing_is_said() -> None:
+    second, baseline = dt.timedelta(seconds=1), "0.4.0.2023.1.1"
+    assert verify_timestamp(timestamp(TSA, MESSAGE, policy=baseline), MESSAGE, ALL) == Timestamp(NOW, second)
+    said = timestamp(TSA, MESSAGE, policy=baseline, accuracy=second * 2)
+    assert verify_timestamp(said, MESSAGE, ALL) == Timestamp(NOW, second * 2)
+
+
 def test_accuracy_widens_the_moment() -> None:
     exact = timestamp(TSA, MESSAGE, accuracy=dt.timedelta(seconds=2, milliseconds=3, microseconds=4))
     found = verify_timestamp(exact, MESSAGE, ALL)

@@ -1,5 +1,7 @@
 """Enforcement: the table of outcome by mode, and the words people read (attacks V-03, X-14)."""
 
+import dataclasses
+
 import pytest
 
 from webhook import limits
@@ -183,3 +185,18 @@ def test_json_has_one_object_per_image() -> None:
     ]
     assert (second["digest"], second["policies"]) == (None, [])
     assert third["reasons"] == [f"{PLACE} y:v1: no trust policy covers this image; it was not verified"]
+
+
+def test_what_a_policy_only_logs_is_told() -> None:
+    proof = Proof("notation", "x509.subject: CN=x", "here", logged=("expiry: it expired",))
+    admitted = ruling(Allowed(SUBJECT, frozenset({proof})))
+    answer = settle(question(), [admitted])
+    said = "spec.containers[0].image ghcr.io/a/b:v1 (sha256:"
+    assert answer.allowed
+    assert answer.warnings[0].startswith(said)
+    assert answer.warnings[0].endswith("signed by x509.subject: CN=x, expiry: it expired (not enforced by the policy)")
+    assert answer.annotations["not-enforced"].endswith("signed by x509.subject: CN=x, expiry: it expired")
+    found = dataclasses.replace(admitted, findings=(NamedFinding("vendor", Satisfied(frozenset({proof}))),))
+    [entry] = as_json([found], {"ghcr.io/a/b:v1": "allowed"})
+    assert "'logged': ['expiry: it expired']" in str(entry)
+    assert "not-enforced" not in settle(question(), [ruling(ALLOWED)]).annotations

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import captures
+from tests.fake.notation import authority, ocsp_answer, party, responder_at, sign_notation, store, trusting
 from tests.fake.openpgp import bound, certificate, keyring_spec, openpgp_key, self_signed, sign_gpg
 from tests.fake.registries import ANONYMOUS, FakeKeychain, FakeRegistries
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key, sign_bundle, sign_classic
 from tests.policies import policy
 from webhook import limits
+from webhook.formats._x509 import public_key
 from webhook.image import Digest, ImageReference, Repository, digest_of
 from webhook.judge.enforce import settle
 from webhook.judge.evaluate import Judge, Judgement, _seconds_to_keep
@@ -456,6 +458,39 @@ async def test_r06_denied_digests_and_the_children_of_an_index(world: World) -> 
         assert denied.reasons == (f"digest {listed} is on the policy's deny list",)
     other = policy("denies", {"deny": {"digests": [digest_of(b"other")]}})
     assert isinstance(await world.outcome([other, cosign()], f"{HOST}/app:v1"), Allowed)
+
+
+async def test_a_denied_key_takes_the_certificates_with_it_that_it_vouches_for(world: World) -> None:
+    root = authority("Root")
+    signer = party("Signer", root)
+    digest = world.registry.push_image("app", "v1", b"app")
+    sign_notation(world.registry, "app", digest, signer)
+    trusts = policy("vendor", {"signers": [{"name": "vendor", "notation": trusting(store("ca", root))}]})
+    assert isinstance(await world.outcome([trusts], f"{HOST}/app:v1"), Allowed)
+    for one in (signer, root):
+        fingerprint = public_key(one.certificate).fingerprint
+        denies = policy("denies", {"deny": {"keys": [fingerprint]}})
+        rulings = await world.rulings([denies, trusts], f"{HOST}/app:v1")
+        (denied,) = (r.outcome for r in rulings if isinstance(r.outcome, Denied))
+        assert denied.reasons == (f"signed by {fingerprint}, which is on the policy's deny list",)
+    other = policy("denies", {"deny": {"keys": [key("a").fingerprint]}})
+    assert isinstance(await world.outcome([other, trusts], f"{HOST}/app:v1"), Allowed)
+
+
+async def test_f15_revocation_that_nobody_tells_of_is_undecided(world: World) -> None:
+    root = authority("Root")
+    asked = party("Asked", root, more=(responder_at("http://ocsp.test/"),))
+    digest = world.registry.push_image("app", "v1", b"app")
+    sign_notation(world.registry, "app", digest, asked)
+    world.registry.fail("post", lambda: Unavailable("ocsp.test: no answer in time"))
+    trusts = policy("vendor", {"signers": [{"name": "vendor", "notation": trusting(store("ca", root))}]})
+    outcome = await world.outcome([trusts], f"{HOST}/app:v1")
+    assert isinstance(outcome, Undecided)
+    assert "ocsp.test: no answer in time" in outcome.causes[0]
+    # It is asked again as soon as somebody asks us again.
+    world.registry.failures.clear()
+    world.registry.documents["http://ocsp.test/"] = lambda _: ocsp_answer(asked)
+    assert isinstance(await world.outcome([trusts], f"{HOST}/app:v1"), Allowed)
 
 
 async def test_r06_an_index_of_indexes_cannot_be_compared_with_a_deny_list(world: World) -> None:

@@ -215,3 +215,27 @@ def test_no_text_breaks_the_parser(text: str) -> None:
         assert str(complaint).startswith("column ")
     else:
         assert parsed(str(expression)) == expression
+
+
+def test_c07_two_names_of_one_signer_count_once() -> None:
+    """A key and a certificate of it, two certificates of one key, one name with two keys: each is one signer."""
+
+    def found(identity: str, *keys: str) -> Satisfied:
+        return Satisfied(frozenset({Proof("x", identity, "here", keys=keys)}))
+
+    two = parsed("2 of (a, b)")
+    for one, other in (
+        (found("key"), found("name", "key", "authority")),
+        (found("name", "key"), found("another name", "key")),
+        (found("name", "key"), found("name", "another key")),
+    ):
+        assert isinstance(evaluate(two, {"a": one, "b": other}), Unsatisfied)
+        assert isinstance(evaluate(two, {"a": other, "b": one}), Unsatisfied)
+    # One authority vouches for many.
+    different = {"a": found("name", "key", "authority"), "b": found("another", "another key", "authority")}
+    assert isinstance(evaluate(two, different), Satisfied)
+    # By way of a third.
+    three = parse_require("3 of (a, b, c)", NAMES)
+    chained = {"a": found("name", "key"), "b": found("name", "another key"), "c": found("another", "another key")}
+    assert isinstance(evaluate(three, chained), Unsatisfied)
+    assert isinstance(evaluate(two, {"a": chained["a"], "b": chained["c"]}), Satisfied)

@@ -1,7 +1,9 @@
 """What lies elsewhere than in a registry, asked for over loopback: no internal address, no plain HTTP by default, few logins."""
 
+import asyncio
 import datetime as dt
 import ssl
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.fake.http_registry import HTTPRegistry, serving, status
+from tests.fake.http_registry import HTTPRegistry, serving, stalled, status
 from tests.fake.registry import FakeRegistry
 from webhook import limits
 from webhook.admission.tls import write_self_signed
@@ -237,3 +239,21 @@ async def test_s06_authorities_are_kept_ready_in_bounded_number(
             assert await registries.under(AnonymousKeychain()).get(url, 100, ca=authority + b"\n" * padding)
         assert len(registries._transport._given) == 2
         await registries.close()
+
+
+async def test_f15_whoever_waits_less_is_told_so_and_takes_the_answer_from_nobody(store: HTTPRegistry) -> None:
+    release = asyncio.Event()
+    store.script["/slow"] = stalled(release)
+    registries = client(store)
+    port = registries.under(AnonymousKeychain())
+    begun = time.monotonic()
+    for ask in (
+        port.get(f"http://{store.host}/slow", 100, seconds=0.1),
+        port.post(f"http://{store.host}/slow", b"x", "text/plain", 100, seconds=0.1),
+    ):
+        with pytest.raises(Unavailable, match="/slow: no answer in time"):
+            await ask
+    assert time.monotonic() - begun < 2
+    assert await port.get(f"http://{store.host}/echo", 100, seconds=5) == b"application/octet-stream "
+    release.set()
+    await registries.close()

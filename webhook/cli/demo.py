@@ -1,8 +1,8 @@
 """`kubectl trust demo`: the main job before your eyes, without a cluster.
 
 Nothing is staged but the cluster: the webhook is the real one, asked over TLS with AdmissionReviews as an API server sends
-them; the signatures were made by cosign 2.5.0 and 3.1.1, skopeo 1.22.0 and notary 0.7.0 and are served byte for byte on loopback. Some of
-them end, so the judge's clock stands at the time when they were made.
+them; the signatures were made by cosign 2.5.0 and 3.1.1, skopeo 1.22.0, notation 1.3.2 and notary 0.7.0 and are served byte for byte on
+loopback. Some of them end, so the judge's clock stands at the time when they were made.
 """
 
 import asyncio
@@ -98,6 +98,8 @@ def _fill(stage: Stage) -> None:
     older.load("shop/both-v2-broken", signed_v2)
     older.load("shop/both-v3-broken", signed_v3)
     older.load("shop/both-v3-broken", signed_v2)
+    for path in ("vendor/app", "vendor/other"):
+        modern.load(path, captures / "notation-chain-timestamped")
     modern.load("shop/unsigned", signed_v2)
     digest = modern.tags["shop/unsigned", "v1"]
     signature_tag = f"{digest.replace(':', '-')}.sig"
@@ -163,7 +165,7 @@ def _push_other_image(registry: EmbeddedRegistry, path: str) -> Digest:
 
 
 def _policies(stage: Stage) -> str:
-    """The policy of the demo: images and one key. The second one is there to be disappointed: its key signed nothing."""
+    """The policies of the demo. Some are there to be disappointed: their key, or their vendor, signed nothing."""
     release = {"cosign": {"key": (_captures() / "cosign.pub").read_text()}}
     other = {"cosign": {"key": (_captures() / "other.pub").read_text()}}
     vendor = {
@@ -187,9 +189,25 @@ def _policies(stage: Stage) -> str:
             _policy("strict", [f"{stage.modern}/shop/wrong-key"], [], {"name": "vendor", **other}),
             _policy("by-gpg", [by_gpg], [], {"name": "vendor", **vendor}),
             _policy("legacy", [_TRUSTED], [], {"name": "legacy", **legacy}),
+            _policy("by-certificate", [f"{stage.modern}/vendor/app"], [], _by_certificate("C=US, ST=WA, O=Acme")),
+            _policy("another-vendor", [f"{stage.modern}/vendor/other"], [], _by_certificate("C=US, ST=WA, O=Other")),
             _policy("unreachable", ["127.0.0.1:1/**"], [], {"name": "release", **release}),
         ]
     )
+
+
+def _by_certificate(subject: str) -> dict[str, object]:
+    """A signer whose certificate an authority has issued to `subject`, and whose signature was timestamped."""
+    stores = {"ca": "root.pem", "tsa": "tsa-root.pem"}
+    notation = {
+        "trustStores": [
+            {"type": kind, "certs": (_captures() / "notation" / file).read_text()} for kind, file in stores.items()
+        ],
+        "trustedIdentities": [f"x509.subject: {subject}"],
+        # Nobody answers for the authority that the captured signature's certificates were made by.
+        "override": {"revocation": "skip"},
+    }
+    return {"name": "vendor", "notation": notation}
 
 
 def _policy(name: str, images: list[str], exclude: list[str], signer: Mapping[str, object]) -> str:
@@ -304,6 +322,17 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(f"{_TRUSTED}:v1"),
             admitted=False,
             says="targets: tag v1 is signed for another image",
+        ),
+        Scene(
+            "signed by notation (COSE, certificate, timestamp)",
+            _deployment(stage.image("vendor/app")),
+            admitted=True,
+        ),
+        Scene(
+            "signed by notation, but by somebody else",
+            _deployment(stage.image("vendor/other")),
+            admitted=False,
+            says="which is no trusted identity of the policy",
         ),
         Scene("Pod with a signed image", _review("", "Pod", pod), admitted=True),
         Scene(

@@ -60,7 +60,8 @@ def print_judgements(judgements: Sequence[Judgement], output: Output) -> None:
 def _line(judgement: Judgement) -> str:
     match judgement:
         case Ruling(outcome=Allowed()):
-            return f"policy {judgement.policy}: signed by {explain.identities(judgement)}"
+            notes = "".join(f"; not enforced: {text}" for text in explain.logged(judgement))
+            return f"policy {judgement.policy}: signed by {explain.identities(judgement)}{notes}"
         case Ruling():
             note = "" if judgement.mode == "enforce" else f" [{judgement.mode}: not enforced]"
             return f"{explain.sentence(judgement)}{note}"

@@ -1,16 +1,19 @@
 """`kubectl trust verify`: whether these images would be admitted."""
 
 import asyncio
+import contextlib
 from typing import Annotated, Final
 
 import typer
 
-from webhook.cli import local
+from webhook.cli import importing, local
+from webhook.cli.importing import NotationTrustPolicy, NotationTrustStore
 from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Placed, Question
+from webhook.parsing import Invalid
 from webhook.policy.policy import Workload
 
 HELP: Final = """Judge images by policies in files, without a cluster.
@@ -20,12 +23,13 @@ The same judge as at admission, with the credentials of your docker config.
 \b
   kubectl trust verify ghcr.io/acme/web:v7 --policy shop.yaml --namespace shop
   kubectl trust verify 127.0.0.1:5000/app:v1 -p policy.yaml --plain-http -o json
+  kubectl trust verify ghcr.io/acme/web:v7 --notation-trust-policy ~/.config/notation/trustpolicy.json
 """
 
 
 def command(
     images: Annotated[list[str], typer.Argument(help="Image references.", metavar="IMAGE...")],
-    policy: PolicyFiles,
+    policy: PolicyFiles = [],  # noqa: B006 - not changed, and an option's default is a list
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Judge as in this namespace.")] = "default",
     registries: RegistriesFile = None,
     plain_http: PlainHTTP = False,
@@ -37,11 +41,20 @@ def command(
     operator_namespace: Home = "trusted-images",
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
+    notation_trust_policy: NotationTrustPolicy = None,
+    notation_trust_store: NotationTrustStore = None,
 ) -> None:
     """Judges each image as the main container of a Pod with the default service account."""
-    modules = local.modules(pkcs11_module, pkcs11_pins)
-    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules)
-    judgements = asyncio.run(_judge(options, images, namespace, timeout))
+    modules, time = local.modules(pkcs11_module, pkcs11_pins), local.parse_time(at)
+    with contextlib.ExitStack() as stack:
+        try:
+            files = stack.enter_context(
+                importing.policy_files(policy, notation_trust_policy, notation_trust_store, operator_namespace)
+            )
+        except (Invalid, OSError) as e:
+            local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+        options = local.Options(files, registries, plain_http, operator_namespace, time, modules)
+        judgements = asyncio.run(_judge(options, images, namespace, timeout))
     print_judgements(judgements, output)
     raise typer.Exit(exit_code(verdict_of(group) for group in by_image(judgements).values()))
 

@@ -8,9 +8,10 @@ Source: RFC 3161, sections 2.3 and 2.4.2; RFC 5652, section 5.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from webhook import limits
+from webhook.formats import _x509
 from webhook.parsing import Invalid, quote
 from webhook.trust import Rejected
 
@@ -79,7 +80,9 @@ def _is_authority(certificate: "Certificate") -> bool:
 
     try:
         return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except (ExtensionNotFound, ValueError):
+    except ExtensionNotFound:
+        return False
+    except _x509.unreadable():
         return False
 
 
@@ -138,14 +141,18 @@ def _read(untrusted_token: bytes) -> "tuple[TimeStampResponse, Timestamp]":
         response = decode_timestamp_response(_in_order(untrusted_token))
         # The library reads on demand.
         info = response.tst_info
-        return response, Timestamp(info.gen_time, _slack(info.accuracy))
+        return response, Timestamp(info.gen_time, _slack(info.accuracy, info.policy.dotted_string))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as e:
         raise Rejected("timestamp: not one that can be read") from e
 
 
-def _slack(accuracy: "Accuracy | None") -> timedelta:
+_BASELINE: Final = "0.4.0.2023.1.1"
+"""The baseline time-stamp policy: right within a second, where nothing better is said (RFC 3628, 5.2)."""
+
+
+def _slack(accuracy: "Accuracy | None", policy: str) -> timedelta:
     if accuracy is None:
-        return timedelta()
+        return timedelta(seconds=1 if policy == _BASELINE else 0)
     return timedelta(seconds=accuracy.seconds, milliseconds=accuracy.millis or 0, microseconds=accuracy.micros or 0)
 
 

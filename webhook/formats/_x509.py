@@ -15,7 +15,7 @@ from webhook.trust import Rejected
 
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
-    from cryptography.x509 import Certificate
+    from cryptography.x509 import Certificate, Extensions
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
@@ -38,7 +38,7 @@ def parse_certificates(data: bytes, path: str) -> "tuple[Certificate, ...]":
         raise Invalid(f"{path}: more than {limits.MAX_CERTIFICATES} certificates")
     try:
         return tuple(load_pem_x509_certificates(data))
-    except ValueError as e:
+    except unreadable() as e:
         raise Invalid(f"{path}: not a certificate that can be read") from e
 
 
@@ -50,8 +50,24 @@ def parse_der(untrusted_der: bytes, path: str) -> "Certificate":
         raise Invalid(f"{path}: more than {limits.MAX_CERTIFICATE} bytes")
     try:
         return load_der_x509_certificate(untrusted_der)
-    except ValueError as e:
+    except unreadable() as e:
         raise Invalid(f"{path}: not a certificate that can be read") from e
+
+
+def extensions_of(certificate: "Certificate", path: str) -> "Extensions":
+    """The extensions of a certificate, which the library reads on demand. Raises `Invalid` beginning with `path`."""
+    try:
+        return certificate.extensions
+    except unreadable() as e:
+        raise Invalid(f"{path}: extensions that cannot be read") from e
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """All that the library raises for certificates, lists and answers that it cannot read: they have no name in common."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+    return ValueError, TypeError, UnsupportedAlgorithm, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 
 
 def verify_chain(
@@ -105,7 +121,7 @@ def require_usage(leaf: "Certificate", usage: str, name: str) -> None:
 
     try:
         extensions = leaf.extensions
-    except ValueError as e:
+    except unreadable() as e:
         raise Rejected("its certificate has extensions that cannot be read") from e
     try:
         if extensions.get_extension_for_class(BasicConstraints).value.ca:

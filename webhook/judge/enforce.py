@@ -74,11 +74,12 @@ def _verdict(ruling: Ruling) -> Verdict:
 def _warnings(ruling: Ruling) -> list[str]:
     """What an admitted image's ruling still has to say."""
     if isinstance(ruling.outcome, Allowed):
+        notes = [f"{explain.about(ruling)}: {text} (not enforced by the policy)" for text in explain.logged(ruling)]
         if ruling.outcome.by_tag:
-            return [
+            notes.append(
                 f"{explain.about(ruling)}: verified by tag, which can be moved before the node pulls it; use a digest"
-            ]
-        return []
+            )
+        return notes
     return [explain.sentence(ruling)] if ruling.mode == "warn" else []
 
 
@@ -97,6 +98,7 @@ def _annotations(judgements: Sequence[Judgement], verdict: Verdict) -> dict[str,
             digests[digest] = None
         if isinstance(judgement.outcome, Allowed):
             signers[explain.identities(judgement)] = None
+            passed += [f"{explain.about(judgement)}: {text}" for text in explain.logged(judgement)]
         elif judgement.mode != "enforce":
             passed.append(explain.sentence(judgement))
     annotations: dict[str, str] = {"verdict": verdict}

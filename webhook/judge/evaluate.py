@@ -594,13 +594,14 @@ def _is_missing_some(case: _Case, policy: Policy) -> bool:
 def _without(finding: Finding, identities: frozenset[str]) -> Finding:
     if not identities or not isinstance(finding, Satisfied):
         return finding
+    # A denied key of an authority takes all that it vouches for with it.
     proofs = frozenset(proof for proof in finding.proofs if not _vouching(proof) & identities)
     return Satisfied(proofs, finding.causes) if proofs else Unsatisfied(("signed only by a denied key",))
 
 
 def _vouching(proof: Proof) -> frozenset[str]:
     """Everybody whose denial takes the proof away."""
-    return proof.keys | {proof.identity}
+    return frozenset({proof.identity, *proof.keys})
 
 
 def _no_signature(name: str, reasons: Sequence[str]) -> str:

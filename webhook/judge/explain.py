@@ -70,6 +70,12 @@ def identities(ruling: Ruling) -> str:
     return ", ".join(sorted({proof.identity for proof in proofs}))
 
 
+def logged(ruling: Ruling) -> tuple[str, ...]:
+    """What is wrong with the proofs and not enforced, because the policy says so."""
+    proofs = ruling.outcome.proofs if isinstance(ruling.outcome, Allowed) else ()
+    return tuple(sorted({f"signed by {proof.identity}, {text}" for proof in proofs for text in proof.logged}))
+
+
 def uncovered(judgement: Uncovered) -> str:
     """The warning for an image nobody spoke about."""
     return f"{about(judgement)}: no trust policy covers this image; it was not verified"
@@ -141,7 +147,11 @@ def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
 
 def _signer(named: NamedFinding) -> dict[str, object]:
     satisfied, identity, reason = _finding(named.finding)
-    return {"name": named.name, "satisfied": satisfied, "identity": identity, "reason": reason}
+    shown: dict[str, object] = {"name": named.name, "satisfied": satisfied, "identity": identity, "reason": reason}
+    proofs = named.finding.proofs if isinstance(named.finding, Satisfied) else ()
+    if notes := sorted({text for proof in proofs for text in proof.logged}):
+        shown["logged"] = notes
+    return shown
 
 
 def _finding(finding: Finding) -> tuple[bool | None, str | None, str | None]:

@@ -229,10 +229,11 @@ def _distinct(n: int, operands: Sequence[Finding]) -> Finding:
     A place that could not be read might hold another identity's signature, even for an operand that is satisfied.
     """
     satisfied = [operand for operand in operands if isinstance(operand, Satisfied)]
-    identities = [_identities(operand.proofs) for operand in satisfied]
+    who = _people(proof for operand in satisfied for proof in operand.proofs)
+    identities = [frozenset(who[proof.identity] for proof in operand.proofs) for operand in satisfied]
     if n > 0 and _matched(identities) >= n:
         return _together(satisfied)
-    settled = [_identities(operand.proofs) for operand in satisfied if not operand.causes]
+    settled = [known for known, operand in zip(identities, satisfied, strict=True) if not operand.causes]
     open_operands = [op for op in operands if isinstance(op, Unknown) or (isinstance(op, Satisfied) and op.causes)]
     if n > 0 and _matched(settled) + len(open_operands) >= n:
         return Unknown(_once(cause for operand in open_operands for cause in operand.causes))
@@ -255,8 +256,20 @@ def _together(satisfied: Sequence[Satisfied]) -> Satisfied:
     return Satisfied(proofs, _once(cause for operand in satisfied for cause in operand.causes))
 
 
-def _identities(proofs: frozenset[Proof]) -> frozenset[str]:
-    return frozenset(proof.identity for proof in proofs)
+def _people(proofs: Iterable[Proof]) -> dict[str, str]:
+    """For each identity the one that stands for it: two certificates of one key, or a key and its certificate, are one signer."""
+    chosen: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while chosen.setdefault(name, name) != name:
+            name = chosen[name]
+        return name
+
+    for proof in sorted(proofs, key=lambda proof: proof.identity):
+        # The signer's own key; the others are those of authorities, which vouch for many.
+        first, other = sorted((find(proof.identity), find(proof.keys[0] if proof.keys else proof.identity)))
+        chosen[other] = first
+    return {name: find(name) for name in chosen}
 
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:

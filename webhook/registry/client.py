@@ -471,17 +471,27 @@ class RegistryPort:
         insecure_http: bool = False,
         ca: bytes | None = None,
         about: Repository | None = None,
+        seconds: float | None = None,
     ) -> bytes | None:
         """What lies at a URL."""
         login = None if about is None else await self._client.login_elsewhere(self._keychain, about)
-        return await self._client.documents.ask(url, limit, insecure_http=insecure_http, ca=ca, login=login)
+        return await self._client.documents.ask(
+            url, limit, insecure_http=insecure_http, ca=ca, login=login, seconds=seconds
+        )
 
     async def post(
-        self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False
+        self,
+        url: str,
+        body: bytes,
+        media_type: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        seconds: float | None = None,
     ) -> bytes | None:
         """What a service answers."""
         sent = Body(body, media_type)
-        return await self._client.documents.ask(url, limit, post=sent, insecure_http=insecure_http)
+        return await self._client.documents.ask(url, limit, post=sent, insecure_http=insecure_http, seconds=seconds)
 
     async def attachments(self, subject: Subject, tag: str) -> Attachments:
         """What a tag names and the referrers, asked for at once."""

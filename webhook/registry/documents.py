@@ -4,6 +4,7 @@ Internal addresses are refused unless the operator named the host: some of these
 write. A login is shown to the registry's own host at the most, and never where a policy's own authority says who that is.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ class Documents:
         insecure_http: bool = False,
         ca: bytes | None = None,
         login: Login | None = None,
+        seconds: float | None = None,
     ) -> bytes | None:
         """See `trust.Registry.get` and `post`. Raises `Unavailable`, or `Rejected` for a URL that is none."""
         target = _parse(url)
@@ -74,7 +76,11 @@ class Documents:
             return _Found(answer.body if answer.status == 200 else None)
 
         key: Hashable = (target, limit, post, ca, login and login.scope, access)
-        return (await self._kept.get(key, fetch)).body
+        try:
+            async with asyncio.timeout(seconds):
+                return (await self._kept.get(key, fetch)).body
+        except TimeoutError as e:
+            raise Unavailable(f"{quote(url, 120)}: no answer in time") from e
 
     async def _asked(
         self, host: HostSettings, target: yarl.URL, limit: int, post: Body | None, login: Login | None, access: Access
