@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.operator.test_policies import INLINE, SHOP, World
 from tests.policies import EXCEPTION
 from webhook.operator.handlers import follow
 from webhook.policy.parse import API_VERSION
-from webhook.policy.schema import EXCEPTIONS, RESOURCES
+from webhook.policy.schema import EXCEPTIONS, RESOURCES, Resource
 
 ROOT = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
 
@@ -44,10 +44,15 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def following(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+async def following(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: Sequence[Resource] = (*RESOURCES, EXCEPTIONS),
+) -> AsyncIterator[Server]:
     emulator = kmock.KubernetesEmulator()
     verbs = frozenset({"list", "watch", "get"})
-    for resource in (*RESOURCES, EXCEPTIONS):
+    for resource in resources:
         emulator.resources[f"{API_VERSION}/{resource.plural}"] = ResourceInfo(
             namespaced=resource.namespaced, kind=resource.kind, verbs=verbs
         )
@@ -93,3 +98,12 @@ async def test_f22_w12_policies_are_followed_and_nothing_is_written_to_them(
         await until(lambda: "shop" in policies.snapshot.exceptions)
         await server.send("DELETE", f"{root}/web")
         await until(lambda: not policies.snapshot.exceptions)
+
+
+async def test_policies_are_followed_where_nobody_has_defined_exceptions_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    async with following(world, tmp_path, monkeypatch, RESOURCES) as server:
+        await server.send("POST", ROOT, server.policy())
+        await until(lambda: SHOP in world.store.snapshot.index.policies)

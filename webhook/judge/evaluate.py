@@ -499,7 +499,7 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             if _is_missing_some(case, policy):
                 return None
             # What could not be read might have shown that a denied key alone has signed it.
-            return Undecided(finding.causes, subject, final=any(policy.deny.keys for policy in case.denying))
+            return Undecided(finding.causes, subject, final=any(policy.deny.names_signers for policy in case.denying))
         case _:
             assert_never(finding)
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Policies, the labels of namespaces, and exceptions by their namespace, at one moment; no namespace has none of them listed."""
+    """Policies, the labels of namespaces, and the exceptions of each namespace that has any, at one moment."""
 
     index: PolicyIndex
     namespaces: Mapping[str, Labels] = field(default_factory=dict)

@@ -77,7 +77,9 @@ class ExceptionStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
     observed_generation: Annotated[int | None, Meta(description="The generation that was judged.")] = None
     active: Annotated[bool, Meta(description="Whether it lifts anything now.")] = False
-    uses: Annotated[int, Meta(ge=0, description="How many Pods it has let in; never fewer than there were.")] = 0
+    uses: Annotated[
+        int, Meta(ge=0, description="How many Pods it has let in; with maxUses, never fewer than there were.")
+    ] = 0
     last_used: Annotated[datetime | None, Meta(description="When it let in the last one.")] = None
     conditions: Annotated[
         list[Condition],
