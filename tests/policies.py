@@ -1,4 +1,4 @@
-"""Policies for tests, written as users write them."""
+"""Policies and exceptions for tests, written as users write them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,12 @@ import yaml
 
 from tests import captures
 from webhook.formats import FORMATS
+from webhook.policy.exception import TrustException
+from webhook.policy.exceptionparse import parse_exception
 from webhook.policy.parse import key_references, parse_policy
 from webhook.policy.policy import Policy
 from webhook.trust import KeyRef, Materials, Unresolved
-from webhook.verdict import PolicyKey
+from webhook.verdict import ExceptionKey, PolicyKey
 
 HOME = "trusted-images"
 KEY = captures.key("cosign.pub").decode()
@@ -39,3 +41,21 @@ def inline(spec: object, others: Materials | None = None) -> Materials:
         if reference.lstrip().startswith("-----BEGIN"):
             found[reference] = reference.encode()
     return {**found, **(others or {})}
+
+
+EXCEPTION: dict[str, Any] = {
+    "policies": ["web"],
+    "images": ["**"],
+    "reason": "incident 4711",
+    "requestedBy": "alice",
+    "approvedBy": "bob",
+    "expiresAt": "2026-12-31T12:00:00Z",
+}
+"""Of everything from the policy `web` of its namespace, in force at `captures.NOW`."""
+
+
+def exception(name: str = "shop/hotfix", uid: str = "", **fields: Any) -> TrustException:
+    """The exception `namespace/name`; fields that are None are left out."""
+    namespace, _, last = name.rpartition("/")
+    spec = {field: value for field, value in {**EXCEPTION, **fields}.items() if value is not None}
+    return parse_exception(ExceptionKey(namespace, last), spec, uid)

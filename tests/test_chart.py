@@ -24,9 +24,9 @@ def one(kind: str, name: str = "trusted-images") -> dict[str, Any]:
 
 
 MUTATING, CONFIGURATION = yaml.safe_load_all(one("ConfigMap", "trusted-images-webhook")["data"]["configuration.yaml"])
-IMAGES, POLICIES = CONFIGURATION["webhooks"]
+IMAGES, POLICIES, EXCEPTIONS = CONFIGURATION["webhooks"]
 (DIGESTS,) = MUTATING["webhooks"]
-WEBHOOKS = (DIGESTS, IMAGES, POLICIES)
+WEBHOOKS = (DIGESTS, IMAGES, POLICIES, EXCEPTIONS)
 POD = one("Deployment")["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 
@@ -117,8 +117,25 @@ def test_w03_w04_w08_nobody_can_opt_out_by_a_label_or_a_condition() -> None:
     assert "matchLabels" not in IMAGES["namespaceSelector"]
 
 
-def test_w10_reviews_have_no_side_effects() -> None:
-    assert {webhook["sideEffects"] for webhook in WEBHOOKS} == {"None"}
+def test_w10_k07_reviews_have_no_side_effects_but_the_count_of_uses_and_dry_runs_none() -> None:
+    assert IMAGES["sideEffects"] == "NoneOnDryRun"
+    assert {webhook["sideEffects"] for webhook in (DIGESTS, POLICIES, EXCEPTIONS)} == {"None"}
+
+
+def test_m07_who_writes_an_exception_is_always_checked() -> None:
+    (rule,) = EXCEPTIONS["rules"]
+    assert (rule["resources"], rule["operations"]) == (["trustexceptions"], ["CREATE", "UPDATE"])
+    assert EXCEPTIONS["clientConfig"]["service"]["path"] == "/validate-policies"
+    assert "namespaceSelector" not in EXCEPTIONS
+    # Where images are admitted while nobody answers, too.
+    template = (CHART / "templates" / "_helpers.tpl").read_text("utf-8")
+    block = template.partition("name: exceptions.trusted-images.dev")[2].partition("clientConfig")[0]
+    assert "failurePolicy: Fail\n" in block
+    # And no role of the chart lets anybody write one: that is the cluster's to give.
+    for document in DOCUMENTS:
+        for allowed in document.get("rules") or ():
+            if "trustexceptions" in allowed.get("resources", ()):
+                assert allowed["verbs"] == ["get", "list", "watch"]
 
 
 def test_x03_w13_every_kind_and_the_subresource_of_kubectl_debug_are_sent() -> None:
@@ -159,8 +176,10 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
     assert cluster == {
         ("trusted-images.dev", "trustpolicies"): (("get", "list", "watch"), ()),
         ("trusted-images.dev", "clustertrustpolicies"): (("get", "list", "watch"), ()),
+        ("trusted-images.dev", "trustexceptions"): (("get", "list", "watch"), ()),
         ("trusted-images.dev", "trustpolicies/status"): (("patch",), ()),
         ("trusted-images.dev", "clustertrustpolicies/status"): (("patch",), ()),
+        ("trusted-images.dev", "trustexceptions/status"): (("patch",), ()),
         ("", "namespaces"): (("get", "list", "watch"), ()),
         ("", "secrets"): (("get",), ()),
         ("", "configmaps"): (("get",), ()),

@@ -15,6 +15,7 @@ from tests.policies import HOME
 from webhook import keys
 from webhook.formats import FORMATS
 from webhook.policy import parse
+from webhook.policy.exceptionparse import parse_exception, parse_exception_document
 from webhook.policy.keyref import Key, ObjectKey
 from webhook.registry.settings import parse_settings
 
@@ -63,8 +64,15 @@ def test_policies_in_the_pages_are_right(where: str, text: str) -> None:
     assert policy.signers, where
 
 
+@pytest.mark.parametrize(("where", "text"), list(blocks("kind: TrustException")))
+def test_exceptions_in_the_pages_are_right(where: str, text: str) -> None:
+    document = parse_exception_document(yaml.safe_load(text))
+    assert parse_exception(document.key, document.spec).requested_by, where
+
+
 def test_there_are_policies_in_the_pages() -> None:
     assert len(list(blocks("TrustPolicy"))) >= 3
+    assert len(list(blocks("kind: TrustException"))) == 1
 
 
 def test_the_registries_files_in_the_pages_are_right(monkeypatch: pytest.MonkeyPatch) -> None:

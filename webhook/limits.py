@@ -152,6 +152,12 @@ MAX_DENIED: Final = 1_000
 """Entries of each deny list of one policy."""
 MAX_TEXT: Final = 1 * KIB
 """Characters of `message` and `reason`."""
+MAX_EXCUSED: Final = 64
+"""Entries of `policies`, and of `images`, in one exception: what needs more is a policy."""
+MAX_USER_NAME: Final = 512
+"""Characters of a user name: a service account's has 339 at most, identity providers write addresses."""
+MAX_USES: Final = 1_000_000
+"""Pods that one exception lets in, where it bounds them."""
 
 # ── certificates, keys, time ─────────────────────────────────────────────────────────────────────────────────────────
 MAX_LOG_ENTRIES: Final = 32
@@ -264,6 +270,10 @@ KUBE_SECONDS: Final = 5.0
 """Seconds for one request to the API server."""
 PULL_SECRET_SECONDS: Final = 30.0
 """Seconds that the pull secrets of a Pod are kept."""
+MAX_UNTOLD_USES: Final = 200
+"""Uses of exceptions that wait to be told (Events, the notification); each holds the rulings of one Pod."""
+NOTIFY_SECONDS: Final = 5.0
+"""Seconds for one notification."""
 MAX_STATUS: Final = 4 * KIB
 """Characters of a condition's message in a policy's status."""
 NAMESPACE_SECONDS: Final = 2.0

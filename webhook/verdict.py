@@ -84,16 +84,10 @@ Finding = Satisfied | Unsatisfied | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The image meets the policy, by these proofs.
-
-    `by_tag`: no digest was written and nobody will write one, so the tag may move before the pull. `pins`: the policy wants the digest
-    written into the Pod that runs the image.
-    """
+    """The image meets the policy, by these proofs."""
 
     subject: Subject
     proofs: frozenset[Proof]
-    by_tag: bool = False
-    pins: bool = False
 
     def __post_init__(self) -> None:
         if not self.proofs:
@@ -102,7 +96,11 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The evidence was read and does not satisfy. `final`: by `deny`, which nothing lifts. `fix`: what to do, for people."""
+    """The evidence was read and does not satisfy. `fix`: what to do, for people.
+
+    `final`: nothing lifts it, no exception either. So is what a deny list says, what could not be compared with one, what only a digest can
+    answer, and what a policy says that cannot be read.
+    """
 
     reasons: tuple[str, ...]
     final: bool = False
@@ -112,10 +110,14 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The evidence could not be read. Never an admission by itself, and never remembered."""
+    """The evidence could not be read. Never an admission by itself, and never remembered.
+
+    `final`: what a deny list would say is not known, so nothing lifts it.
+    """
 
     causes: tuple[str, ...]
     subject: Subject | None = None
+    final: bool = False
 
 
 Outcome = Allowed | Denied | Undecided
@@ -130,6 +132,29 @@ class PolicyKey:
 
     def __str__(self) -> str:
         return f"{self.namespace or 'cluster'}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionKey:
+    """Which TrustException."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Excuse:
+    """What lets an image past a policy that refuses it: a TrustException in force. `counted`: its uses are bounded."""
+
+    key: ExceptionKey
+    reason: str
+    requested_by: str
+    approved_by: str
+    expires_at: datetime
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +174,9 @@ class Ruling:
     """One image under one policy, with all that enforcing and explaining it need.
 
     `places` are the paths that name the image (`spec.containers[0].image`). `policy` is None where the text is no reference,
-    so that no policy, and no mode, applies: it is enforced.
+    so that no policy, and no mode, applies: it is enforced. `by_tag`: no digest is written. `pins`: the policy wants it written into the
+    Pod that runs the image; otherwise the tag may move before the pull. `excuse`: what lets the image past the policy although the
+    outcome does not; only enforcement sets it. `notes`: what else enforcement found, for people.
     """
 
     places: tuple[str, ...]
@@ -159,6 +186,10 @@ class Ruling:
     mode: Mode = "enforce"
     message: str | None = None
     findings: tuple[NamedFinding, ...] = ()
+    by_tag: bool = False
+    pins: bool = False
+    excuse: Excuse | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +209,26 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a question gets back. `code` is the HTTP status in the AdmissionReview: 200, 403, 500 or 503."""
+    """What a question gets back. `code` is the HTTP status in the AdmissionReview: 200, 403, 500 or 503.
+
+    `excused`: of an admitted Pod, what exceptions let in, as far as it is new. Each of these exceptions has been used.
+    """
 
     allowed: bool
     code: int
     message: str = ""
     warnings: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
+    excused: Mapping[Excuse, tuple[Ruling, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One Pod that an exception let in: which, because of which rulings, and when. `uid` and `name` may not be known yet."""
+
+    excuse: Excuse
+    rulings: tuple[Ruling, ...]
+    namespace: str
+    name: str
+    uid: str
+    at: datetime

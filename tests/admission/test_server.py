@@ -6,20 +6,23 @@ import gzip
 import json
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from tests import captures
 from tests.admission.test_review import review
+from tests.policies import exception
 from tests.serving import Deciding, Running, serving
 from webhook import limits
 from webhook.admission.server import deadline_after, parse_timeout
 from webhook.cli import hosting
 from webhook.judge.pin import Pin
 from webhook.judge.workload import Question
-from webhook.verdict import Answer
+from webhook.verdict import Answer, Denied, PolicyKey, Ruling, Use
 
 
 async def deny(_question: Question, _deadline: float) -> Answer:
@@ -292,3 +295,28 @@ async def test_f40_mutate_does_not_wait_where_too_many_do(tmp_path: Path, monkey
     monkeypatch.setattr(limits, "MAX_WAITING_REVIEWS", 0)
     async with serving(tmp_path, Pinning(deny)) as webhook:
         assert (await webhook.post(review(), "/mutate"))[1]["response"] == {"uid": "u-1", "allowed": True}
+
+
+async def test_k07_uses_of_exceptions_are_told_by_pod_and_counted(tmp_path: Path) -> None:
+    excuses = [exception(f"shop/{name}").excuse(captures.NOW) for name in ("a", "b")]
+    rulings = tuple(
+        Ruling((place,), "x:v1", PolicyKey("shop", "web"), Denied(("no",)), excuse=excuses[0]) for place in ("p", "q")
+    )
+    excused = {excuses[0]: rulings, excuses[1]: (replace(rulings[0], excuse=excuses[1]),)}
+
+    async def excuse(_question: Question, _deadline: float) -> Answer:
+        return Answer(True, 200, annotations={"exception": "shop/a", "excused": "why"}, excused=excused)  # type: ignore[arg-type]  # none of them is None
+
+    told: list[Use] = []
+    async with serving(tmp_path, excuse, tell=told.append) as webhook:
+        pod = {"metadata": {"name": "web-1", "uid": "u-7"}, "spec": {"containers": [{"name": "a", "image": "x:v1"}]}}
+        await webhook.post(review(object=pod, name=""))
+        assert [(str(use.excuse.key), len(use.rulings), use.namespace, use.name, use.uid) for use in told] == [
+            ("shop/a", 2, "shop", "web-1", "u-7"), ("shop/b", 1, "shop", "web-1", "u-7"),
+        ]  # fmt: skip
+        assert await webhook.metric("trusted_images_exceptions_used_total") == 2
+        # What has no name yet, or one that is none, is told all the same.
+        for metadata in ({"generateName": "web-"}, {"name": 7}):
+            await webhook.post(review(object={**pod, "metadata": metadata}, name="web"))
+            assert (told[-1].name, told[-1].uid) == ("web", "")
+    assert (webhook.lines[0]["exception"], webhook.lines[0]["reason"]) == ("shop/a", "why")

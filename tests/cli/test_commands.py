@@ -103,6 +103,7 @@ async def test_verify_in_json_is_for_scripts(registry: HTTPRegistry, policy: str
             "name": "shop/web",
             "satisfied": True,
             "signers": [{"name": "release", "satisfied": True, "identity": key("a").fingerprint, "reason": None}],
+            "exception": None,
         }
     ]
 

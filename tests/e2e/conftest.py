@@ -209,7 +209,7 @@ def uninstall(lab: Lab) -> None:
     """Removes the release and what the suite made; nothing may be left that refuses anything."""
     with contextlib.suppress(Failed):
         lab.cluster.helm("uninstall", "trusted-images", "-n", NAMESPACE, "--wait", "--timeout", "120s")
-    for kind in ("trustpolicies", "clustertrustpolicies"):
+    for kind in ("trustpolicies", "clustertrustpolicies", "trustexceptions"):
         lab.cluster.kubectl("delete", "crd", f"{kind}.trusted-images.dev", "--ignore-not-found")
     lab.cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
 

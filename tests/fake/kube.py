@@ -7,7 +7,7 @@ from typing import Any
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube, Method
 
-_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "endpointslices"}
+_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "trustexceptions", "endpointslices"}
 """What is listed here."""
 
 
@@ -84,6 +84,9 @@ class FakeKube(Kube):
                 uid = (body or {}).get("metadata", {}).get("uid")
                 if uid not in {None, self.objects[place]["metadata"]["uid"]}:
                     raise KubeError(f"{place}: another object by now", 409)
+                version = (body or {}).get("metadata", {}).get("resourceVersion")
+                if version not in {None, self.objects[place]["metadata"]["resourceVersion"]}:
+                    raise KubeError(f"{place}: changed meanwhile", 409)
                 return self.put(place, _merged(copy.deepcopy(self.objects[place]), body or {}))
             case "DELETE" if found is not None:
                 self.remove(path)

@@ -32,16 +32,21 @@ DIGEST = digest_of(b"image")
 SUBJECT = Subject(Repository("ghcr.io", "a/b"), DIGEST, "v1")
 PROOFS = frozenset({Proof("cosign", "SHA256:bb", "x"), Proof("cosign", "SHA256:aa", "x")})
 ALLOWED = Allowed(SUBJECT, PROOFS)
-BY_TAG = Allowed(SUBJECT, PROOFS, by_tag=True)
 DENIED = Denied(("no signature",), subject=SUBJECT, fix="sign it")
 UNDECIDED = Undecided(("down", "slow"), SUBJECT)
 PLACE = "spec.containers[0].image"
 
 
 def ruling(
-    outcome: Outcome, mode: Mode = "enforce", *, place: str = PLACE, name: str = "p", message: str | None = None
+    outcome: Outcome,
+    mode: Mode = "enforce",
+    *,
+    place: str = PLACE,
+    name: str = "p",
+    message: str | None = None,
+    by_tag: bool = False,
 ) -> Ruling:
-    return Ruling((place,), "ghcr.io/a/b:v1", PolicyKey("shop", name), outcome, mode, message)
+    return Ruling((place,), "ghcr.io/a/b:v1", PolicyKey("shop", name), outcome, mode, message, by_tag=by_tag)
 
 
 def question(*places: str) -> Question:
@@ -55,7 +60,6 @@ def question(*places: str) -> Question:
         (ALLOWED, "enforce", True, 200, False),
         (ALLOWED, "warn", True, 200, False),
         (ALLOWED, "audit", True, 200, False),
-        (BY_TAG, "enforce", True, 200, True),
         (DENIED, "enforce", False, 403, False),
         (DENIED, "warn", True, 200, True),
         (DENIED, "audit", True, 200, False),
@@ -175,9 +179,10 @@ def test_json_has_one_object_per_image() -> None:
                 {"name": "b", "satisfied": False, "identity": None, "reason": "no; neither"},
                 {"name": "c", "satisfied": None, "identity": None, "reason": "down"},
             ],
+            "exception": None,
         },
-        {"name": "cluster/q", "satisfied": False, "signers": []},
-        {"name": "cluster/r", "satisfied": None, "signers": []},
+        {"name": "cluster/q", "satisfied": False, "signers": [], "exception": None},
+        {"name": "cluster/r", "satisfied": None, "signers": [], "exception": None},
     ]
     assert first["reasons"] == [
         f"{PLACE} x:v1 ({DIGEST[:19]}…): policy cluster/q: no signature. Fix: sign it [warn only]",

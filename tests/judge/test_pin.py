@@ -10,6 +10,7 @@ from tests.fake.registries import ANONYMOUS
 from tests.fake.signing import key
 from tests.judge.test_judge import HOST, World, cosign
 from webhook.admission.review import Unjudged, parse_review
+from webhook.judge.enforce import enforced
 from webhook.judge.pin import Pin, pins
 from webhook.judge.workload import Question, read_question
 from webhook.memory.store import PolicyStore
@@ -39,7 +40,7 @@ async def judged(world: World, policies: list[Policy], asked: Question) -> list[
     store.put_namespace("shop", {})
     deadline = asyncio.get_running_loop().time() + 10
     found = (await world.judge.judge(asked, store.snapshot, ANONYMOUS, deadline)).judgements
-    return [ruling for ruling in found if isinstance(ruling, Ruling)]
+    return [ruling for ruling in enforced(asked, found) if isinstance(ruling, Ruling)]
 
 
 def patched(document: dict[str, Any], patch: tuple[Pin, ...]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_every_complaint_about_every_file_is_told_with_its_place(tmp_path: Path)
     third.write_bytes(b"#" * (limits.MAX_YAML + 1))
     found = complaints(first, second, third)
     beginnings = [
-        f"{first}[0]: kind: Pod is none of TrustPolicy, ClusterTrustPolicy, Secret, ConfigMap, Namespace, List",
+        f"{first}[0]: kind: Pod is none of TrustPolicy, ClusterTrustPolicy, TrustException, Secret, ConfigMap, Namespace, List",
         f"{first}[1]: kind: None is none of",
         f"{second}, line 2, column 1: ",
         f"{third}: more than 1048576 bytes",

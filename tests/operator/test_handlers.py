@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from kmock import ResourceInfo
 
 from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_policies import INLINE, SHOP, World
+from tests.policies import EXCEPTION
 from webhook.operator.handlers import follow
 from webhook.policy.parse import API_VERSION
-from webhook.policy.schema import RESOURCES
+from webhook.policy.schema import EXCEPTIONS, RESOURCES, Resource
 
 ROOT = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
 
@@ -43,10 +44,15 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def following(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+async def following(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: Sequence[Resource] = (*RESOURCES, EXCEPTIONS),
+) -> AsyncIterator[Server]:
     emulator = kmock.KubernetesEmulator()
     verbs = frozenset({"list", "watch", "get"})
-    for resource in RESOURCES:
+    for resource in resources:
         emulator.resources[f"{API_VERSION}/{resource.plural}"] = ResourceInfo(
             namespaced=resource.namespaced, kind=resource.kind, verbs=verbs
         )
@@ -56,7 +62,7 @@ async def following(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         file = write_kubeconfig(tmp_path, str(server.url))
         monkeypatch.setenv("KUBECONFIG", str(file))
         started = asyncio.Event()
-        task = asyncio.create_task(follow(world.policies, world.store, started))
+        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store, started))
         try:
             await asyncio.wait_for(started.wait(), 10)
             yield Server(emulator, str(server.url).rstrip("/"), http)
@@ -86,3 +92,18 @@ async def test_f22_w12_policies_are_followed_and_nothing_is_written_to_them(
         assert set(kept["metadata"]) == {"name", "namespace", "resourceVersion", "uid"}
         await server.send("DELETE", f"{ROOT}/web")
         await until(lambda: SHOP not in policies.snapshot.index.policies)
+        # Exceptions are followed like policies, and apart from them.
+        root = ROOT.replace(RESOURCES[0].plural, EXCEPTIONS.plural)
+        await server.send("POST", root, {**server.policy(EXCEPTION), "kind": EXCEPTIONS.kind})
+        await until(lambda: "shop" in policies.snapshot.exceptions)
+        await server.send("DELETE", f"{root}/web")
+        await until(lambda: not policies.snapshot.exceptions)
+
+
+async def test_policies_are_followed_where_nobody_has_defined_exceptions_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    async with following(world, tmp_path, monkeypatch, RESOURCES) as server:
+        await server.send("POST", ROOT, server.policy())
+        await until(lambda: SHOP in world.store.snapshot.index.policies)

@@ -15,6 +15,7 @@ from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError
 from webhook.memory.store import PolicyStore
 from webhook.operator import resync
+from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.operator.status import status_of
 from webhook.policy.keyref import UrlKey
@@ -37,6 +38,7 @@ class World:
         self.asked = 0
         remote = RemoteKeys({UrlKey: self})
         self.policies = Policies(self.store, ClusterKeys(self.kube), remote, FORMATS, HOME, self._changed)
+        self.exceptions = Exceptions(self.store)
 
     seconds = None
 
@@ -122,7 +124,7 @@ async def test_the_first_list_waits_for_keys_outside_the_cluster(world: World) -
     spec = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": BY_URL}}]}
     document = world.policy(spec, namespace=None)
     world.kube.put(f"/apis/{API_VERSION}/clustertrustpolicies/web", document)
-    await resync.first_list(world.kube, world.policies, world.store)
+    await resync.first_list(world.kube, world.policies, world.exceptions, world.store)
     assert world.store.is_ready
     assert world.policies.in_force[CLUSTER].state == "in_force"
 
@@ -270,7 +272,7 @@ async def test_p08_ready_after_the_first_full_list_with_its_keys(world: World, m
 
     real = resync.list_once
     monkeypatch.setattr(resync, "list_once", list_once)
-    await resync.first_list(world.kube, world.policies, world.store)
+    await resync.first_list(world.kube, world.policies, world.exceptions, world.store)
     assert tries == 3
     assert world.store.is_ready
     assert world.state == "in_force"

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct, inspect
 
 from webhook.cli.crd import render
 from webhook.formats import FORMATS
-from webhook.policy.schema import RESOURCES, _schema, definitions
+from webhook.policy.schema import EXCEPTIONS, RESOURCES, _schema, definitions
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = {definition["spec"]["names"]["kind"]: definition for definition in definitions(FORMATS)}
@@ -50,7 +50,7 @@ def test_every_field_is_typed_bounded_and_described(kind: str) -> None:
             assert node.get("description"), path
 
 
-@pytest.mark.parametrize("kind", DEFINITIONS)
+@pytest.mark.parametrize("kind", [resource.kind for resource in RESOURCES])
 def test_every_field_of_a_format_is_in_the_schema(kind: str) -> None:
     signers = schema_of(kind)["properties"]["spec"]["properties"]["signers"]["items"]["properties"]
     for name, row in FORMATS.items():
@@ -73,14 +73,35 @@ def test_names_people_type() -> None:
         ("TrustPolicy", "trustpolicies", "tp", True),
         ("ClusterTrustPolicy", "clustertrustpolicies", "ctp", False),
     ]
-    for definition in DEFINITIONS.values():
+    assert (EXCEPTIONS.kind, EXCEPTIONS.plural, EXCEPTIONS.short, EXCEPTIONS.namespaced) == (
+        "TrustException", "trustexceptions", "te", True,
+    )  # fmt: skip
+    for kind, definition in DEFINITIONS.items():
         assert definition["spec"]["names"]["categories"] == ["trust"]
         (version,) = definition["spec"]["versions"]
         assert version["subresources"] == {"status": {}}
-        assert [column["name"] for column in version["additionalPrinterColumns"]] == ["Mode", "Ready", "Reason", "Age"]
+        columns = [column["name"] for column in version["additionalPrinterColumns"] if not column.get("priority")]
+        assert columns == (
+            ["Active", "Reason", "Expires", "Uses", "Age"] if kind == EXCEPTIONS.kind else ["Mode", "Ready", "Age"]
+        )
+
+
+def test_m07_what_the_schema_can_see_of_an_exception_it_refuses() -> None:
+    spec = schema_of(EXCEPTIONS.kind)["properties"]["spec"]
+    assert spec["required"] == ["policies", "images", "reason", "requestedBy", "expiresAt"]
+    approval, unchanged, digests = (rule["rule"] for rule in spec["x-kubernetes-validations"])
+    assert approval == "!has(self.approvedBy) || self.approvedBy != self.requestedBy"
+    # Everything but the approval, so that no field is left out of what was approved.
+    for name in set(spec["properties"]) - {"approvedBy"}:
+        assert f"self.{name} == oldSelf.{name}" in unchanged, name
+    assert "sha256:[a-f0-9]{64}$" in digests
+    assert spec["properties"]["maxUses"] == {
+        "type": "integer", "format": "int64", "minimum": 1, "maximum": 1_000_000,
+        "description": "In how many Pods it lets images; default: any number.",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("file", ["manifests/crds.yaml", "charts/trusted-images/files/crds.yaml"])
 def test_what_is_shipped_is_what_is_generated(file: str) -> None:
     assert (ROOT / file).read_text("utf-8") == render(), f"kubectl trust crd > {file}"
-    assert [document["kind"] for document in yaml.safe_load_all(render())] == ["CustomResourceDefinition"] * 2
+    assert [document["kind"] for document in yaml.safe_load_all(render())] == ["CustomResourceDefinition"] * 3

@@ -3,28 +3,31 @@
 Pure. Key material behind a reference is not read here: whether a Secret exists is a fact of the moment, not of the policy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from webhook import keys, limits
+from webhook.admission.exceptions import judge_write
 from webhook.admission.review import Request, is_absent
 from webhook.judge import explain
 from webhook.keys import Key
 from webhook.parsing import Invalid, quote
-from webhook.policy import parse
+from webhook.policy import exceptionparse, parse
 from webhook.trust import Format, Unresolved
 from webhook.verdict import Answer
 
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """Judges writes of policies. `home` is the namespace where the webhook runs."""
+    """Judges writes of policies and exceptions. `home` is the namespace where the webhook runs; `now` the wall clock."""
 
     formats: Mapping[str, Format[Any]]
     home: str
+    now: Callable[[], datetime]
 
     def answer(self, request: Request) -> Answer:
         """Refused with every complaint at once (422), or admitted with warnings about what is dangerous."""
@@ -32,6 +35,8 @@ class Lint:
             return Answer(True, 200)
         if is_absent(request.object):
             return Answer(False, 422, "object: missing")
+        if request.kind.kind == exceptionparse.KIND:
+            return judge_write(request, self.now())
         try:
             document = parse.parse_document(msgspec.json.decode(request.object))
             references = parse.key_references(document.spec, self.formats)

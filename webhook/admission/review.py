@@ -30,6 +30,12 @@ class GroupVersionKind(Struct, gc=False):
     version: str = ""
 
 
+class UserInfo(Struct, frozen=True, gc=False):
+    """`request.userInfo`: who writes. Looked at where exceptions are written, and nowhere else."""
+
+    username: str = ""
+
+
 class Request(Struct, rename="camel", gc=False):
     """`request`, less everything that decides nothing here."""
 
@@ -40,6 +46,7 @@ class Request(Struct, rename="camel", gc=False):
     name: str = ""
     sub_resource: str = ""
     dry_run: bool | None = None
+    user_info: UserInfo = UserInfo()
     object: msgspec.Raw = msgspec.Raw()
     old_object: msgspec.Raw = msgspec.Raw()
 
@@ -100,10 +107,31 @@ def parse_review(body: bytes, *, final: bool = True) -> Review:
     try:
         asked = _asked(request)
         if final and isinstance(asked, Question) and not asked.template:
-            asked = replace(asked, final=True)
+            asked = replace(asked, final=True, dry_run=bool(request.dry_run))
     except Invalid as e:
         asked = Malformed(str(e))
     return Review(request, asked)
+
+
+class _Metadata(Struct, frozen=True, gc=False):
+    name: str = ""
+    uid: str = ""
+
+
+class _Named(Struct, gc=False):
+    metadata: _Metadata = _Metadata()
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def read_name(request: Request) -> tuple[str, str]:
+    """Name and uid of the object, as far as it has them by now: for those who are told of it. Nothing is decided by them."""
+    try:
+        metadata = _decode_named(request.object).metadata
+    except (msgspec.DecodeError, RecursionError):
+        return request.name, ""
+    return metadata.name or request.name, metadata.uid
 
 
 def is_absent(document: msgspec.Raw) -> bool:

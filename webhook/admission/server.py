@@ -20,13 +20,23 @@ from aiohttp import web
 
 from webhook import limits
 from webhook.admission.lint import Lint
-from webhook.admission.review import Malformed, Review, Unjudged, parse_review, read_request, render, render_patch
+from webhook.admission.review import (
+    Malformed,
+    Request,
+    Review,
+    Unjudged,
+    parse_review,
+    read_name,
+    read_request,
+    render,
+    render_patch,
+)
 from webhook.judge.pin import Pin
 from webhook.judge.workload import Question
 from webhook.observe.log import ReviewLine, ReviewLog
 from webhook.observe.metrics import Decision, Metrics
 from webhook.parsing import Invalid
-from webhook.verdict import Answer
+from webhook.verdict import Answer, Use
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +45,9 @@ Decide = Callable[[Question, float], Awaitable[Answer]]
 
 FindPins = Callable[[Question, float], Awaitable[tuple[Pin, ...]]]
 """The same → the digests to write into the Pod."""
+
+Tell = Callable[[Use], None]
+"""Hears of each Pod that an exception let in. Waits for nothing and fails nothing."""
 
 _DURATION: Final = re.compile(
     r"(?:(?P<minutes>[0-9]{1,2})m)?(?:(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,9})?)s)?|(?P<ms>[0-9]{1,5})ms"
@@ -67,9 +80,12 @@ def deadline_after(timeout: float) -> float:
 class Admission:
     """The handlers of the webhook port. `waiting` reviews are bounded: beyond that, an answer at once."""
 
-    def __init__(self, decide: Decide, pins: FindPins, lint: Lint, metrics: Metrics, log: ReviewLog) -> None:
+    def __init__(
+        self, decide: Decide, pins: FindPins, tell: Tell, lint: Lint, metrics: Metrics, log: ReviewLog
+    ) -> None:
         self._decide = decide
         self._pins = pins
+        self._tell = tell
         self._lint = lint
         self._metrics = metrics
         self._log = log
@@ -90,7 +106,16 @@ class Admission:
             return web.Response(status=400, text=f"{e}\n")
         answer = await self._answer(review, deadline)
         self._record(review, answer, time.perf_counter() - started)
+        if answer.excused:
+            self._tell_of_uses(review.request, answer)
         return web.Response(body=render(review.request.uid, answer), content_type="application/json")
+
+    def _tell_of_uses(self, request: Request, answer: Answer) -> None:
+        """One use for each exception, however many images of the Pod it excuses."""
+        name, uid = read_name(request)
+        for excuse, rulings in answer.excused.items():
+            self._metrics.excused()
+            self._tell(Use(excuse, rulings, request.namespace, name, uid, datetime.now(UTC)))
 
     async def mutate(self, request: web.BaseRequest) -> web.Response:
         """POST /mutate: the Pod with the verified digests beside its tags. It admits always: /validate decides, after it."""
@@ -160,12 +185,13 @@ class Admission:
                 policy=annotations.get("policy", ""),
                 digest=annotations.get("digest", ""),
                 signer=annotations.get("signer", ""),
-                reason=answer.message or annotations.get("not-enforced", unjudged),
+                exception=annotations.get("exception", ""),
+                reason=answer.message or annotations.get("excused") or annotations.get("not-enforced", unjudged),
             )
         )
 
     async def validate_policies(self, request: web.BaseRequest) -> web.Response:
-        """POST /validate-policies: whether this policy may be written, and what is dangerous about it."""
+        """POST /validate-policies: whether this policy or exception may be written, and what is dangerous about it."""
         try:
             asked = read_request(await _body(request))
         except Invalid as e:

@@ -8,7 +8,7 @@ import contextlib
 import datetime as dt
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -20,10 +20,10 @@ from aiohttp.streams import StreamReader
 
 from webhook import limits
 from webhook.admission.lint import Lint
-from webhook.admission.server import Admission
+from webhook.admission.server import Admission, Tell
 from webhook.console import server as console_server
 from webhook.formats import FORMATS
-from webhook.judge.decide import Decider, FindNamespace, KeychainOf
+from webhook.judge.decide import Decider, FindNamespace, KeychainOf, Uses
 from webhook.judge.evaluate import Judge
 from webhook.keys.https import HttpsKeys
 from webhook.keys.pkcs11 import Modules, TokenKeys
@@ -70,9 +70,24 @@ def compose(
     metrics: Metrics,
     clock: Callable[[], dt.datetime] = now,
     find_namespace: FindNamespace | None = None,
+    uses: Uses | None = None,
 ) -> Decider:
-    """The judge over these policies and registries."""
-    return Decider(Judge(registries, pool=pool, now=clock, observer=metrics), store, keychain_of, find_namespace)
+    """The judge over these policies and registries; without `uses`, those of exceptions are counted in this process."""
+    judge = Judge(registries, pool=pool, now=clock, observer=metrics)
+    return Decider(judge, store, keychain_of, find_namespace, uses=uses)
+
+
+_EXCEPTION_STATES: Final = ("in_force", "not_approved", "expired", "used_up", "broken")
+
+
+def gauge_exceptions(metrics: Metrics, states: Callable[[], Sequence[str]]) -> None:
+    """Counts exceptions by state whenever the metrics are read: they end by time, which tells nobody."""
+
+    def gauge(state: str) -> None:
+        metrics.exceptions.labels(state).set_function(lambda: states().count(state))
+
+    for state in _EXCEPTION_STATES:
+        gauge(state)
 
 
 def remote_keys(registries: RegistryClient, modules: Modules) -> RemoteKeys:
@@ -107,11 +122,11 @@ async def listening(
     address: str,
     ports: Ports,
     not_ready: Callable[[], str | None],
+    tell: Tell = lambda _: None,
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
-    reviews = _Port(
-        Admission(decider.answer, decider.pins, Lint(FORMATS, home), metrics, log).routes(), ["POST"], limits.MAX_REVIEW
-    )
+    admission = Admission(decider.answer, decider.pins, tell, Lint(FORMATS, home, now), metrics, log)
+    reviews = _Port(admission.routes(), ["POST"], limits.MAX_REVIEW)
     console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (
         _listening(reviews, address, ports.webhook, tls) as webhook_port,

@@ -17,6 +17,7 @@ from webhook.judge.decide import Decider
 from webhook.keys.files import Loaded, ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
 from webhook.memory.store import PolicyStore
+from webhook.memory.uses import UsesHere
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
@@ -29,7 +30,7 @@ PolicyFiles = Annotated[
     typer.Option(
         "--policy",
         "-p",
-        help="YAML with TrustPolicy and ClusterTrustPolicy resources, and the Secrets and ConfigMaps they refer to. Repeatable.",
+        help="YAML with TrustPolicy, ClusterTrustPolicy and TrustException resources, and the Secrets and ConfigMaps they refer to. Repeatable.",
         metavar="FILE",
     ),
 ]
@@ -83,11 +84,13 @@ def modules(paths: Sequence[Path] | None, pins: Path | None) -> Modules:
 def load_policies(files: Sequence[Path], home: str) -> PolicyStore:
     """The policies in `files`, ready to be judged by. Raises `Invalid` with every complaint, or OSError."""
     store = PolicyStore()
-    put_policies(store, load_files(files), home, ask_nobody)
+    put_policies(store, UsesHere(), load_files(files), home, ask_nobody)
     return store
 
 
-def put_policies(store: PolicyStore, loaded: Loaded, home: str, read_remote: ReadRemote) -> Sequence[Policy]:
+def put_policies(
+    store: PolicyStore, uses: UsesHere, loaded: Loaded, home: str, read_remote: ReadRemote
+) -> Sequence[Policy]:
     """Replaces what is in `store` by what was loaded. Raises `Invalid` with every complaint, and then changes nothing."""
     policies = loaded.policies(FORMATS, home, read_remote)
     if not policies:
@@ -95,6 +98,8 @@ def put_policies(store: PolicyStore, loaded: Loaded, home: str, read_remote: Rea
     for name, labels in loaded.namespaces.items():
         store.put_namespace(name, labels)
     store.replace_all(policies)
+    uses.learn(loaded.uses)
+    store.replace_exceptions(loaded.exceptions.values())
     store.set_ready()
     return policies
 
@@ -145,17 +150,17 @@ async def judging(options: Options) -> AsyncIterator[Decider]:
         client = RegistryClient(settings, private_addresses=True)
         stack.push_async_callback(client.close)
         remote = hosting.remote_keys(client, options.modules)
-        store = PolicyStore()
+        store, uses = PolicyStore(), UsesHere()
         try:
             loaded = load_files(options.policies)
             await remote.look_first(loaded.remote_keys(FORMATS, options.home))
-            put_policies(store, loaded, options.home, remote.read)
+            put_policies(store, uses, loaded, options.home, remote.read)
         except (Invalid, OSError) as e:
             misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
         pool = stack.enter_context(hosting.checking_pool())
         at = options.at
         clock = hosting.now if at is None else lambda: at
-        yield hosting.compose(store, client, lambda _: keychain, pool, Metrics(), clock)
+        yield hosting.compose(store, client, lambda _: keychain, pool, Metrics(), clock, uses=uses)
 
 
 def parse_time(text: str | None) -> dt.datetime | None:

@@ -8,9 +8,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -27,16 +27,21 @@ from webhook.kube.entries import Entries
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
+from webhook.observe.notify import Notifier, notifying, parse_notify_url
 from webhook.parsing import Invalid, convert
 from webhook.registry.client import RegistryClient
 from webhook.registry.settings import RegistrySettings, SettingsFile
 from webhook.trust import Keychain
 
 if TYPE_CHECKING:
+    import yarl
+
     # The extra `operator`: its libraries are imported when the command runs.
     from webhook.kube.client import Kube
+    from webhook.operator.exceptions import Exceptions
     from webhook.operator.installation import Installation
     from webhook.operator.policies import Policies
+    from webhook.operator.uses import ClusterUses
 
 HELP: Final = """Run the webhook in a cluster: what the chart's Deployment runs.
 
@@ -74,6 +79,12 @@ def command(
     drain_seconds: DrainSeconds = 5.0,
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
+    notify_url: Annotated[
+        str,
+        typer.Option(
+            envvar="NOTIFY_URL", help="Where each use of an exception is told, as JSON.", show_default="nowhere"
+        ),
+    ] = "",
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -90,10 +101,15 @@ def command(
         owner=name,
         managed=manage_certificate,
     )
+    try:
+        notify = parse_notify_url(notify_url) if notify_url else None
+    except Invalid as e:
+        local.misused(f"--notify-url: {e}")
     serving = _operate(
         installation,
         settings,
         local.modules(pkcs11_module, pkcs11_pins),
+        notify,
         identity=identity or socket.gethostname(),
         address=address,
         ports=Ports(port, metrics_port),
@@ -109,6 +125,7 @@ async def _operate(
     installation: "Installation",
     settings: SettingsFile | RegistrySettings,
     modules: Modules,
+    notify: "yarl.URL | None",
     *,
     identity: str,
     address: str,
@@ -119,6 +136,7 @@ async def _operate(
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
     from webhook.kube.pullsecrets import Puller, PullSecrets
+    from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
     from webhook.operator.policies import Policies
 
@@ -134,11 +152,14 @@ async def _operate(
         )
         lease = Lease(kube, installation.namespace, installation.service, identity)
         leader = Leader(kube, policies, installation, hosting.now)
+        uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
+        statuses = ExceptionStatuses(kube, uses.exceptions, policies.in_force.keys, hosting.now)
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
-        background(lease.lead(leader.work))
-        background(_following(kube, policies, store, stopping))
+        background(lease.lead(lambda: _together(leader.work, statuses.work)))
+        background(_following(kube, policies, uses.exceptions, store, stopping))
+        background(uses.work())
 
         log = ReviewLog()
         stack.callback(log.close)
@@ -160,7 +181,9 @@ async def _operate(
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
-        decider = hosting.compose(store, registries, keychain_of, pool, metrics, find_namespace=find_namespace)
+        decider = hosting.compose(
+            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses
+        )
 
         def not_ready() -> str | None:
             if not stopping.empty():
@@ -169,11 +192,29 @@ async def _operate(
 
         listening = hosting.listening(
             decider, metrics, log, certificate.context,
-            home=installation.namespace, address=address, ports=ports, not_ready=not_ready,
+            home=installation.namespace, address=address, ports=ports, not_ready=not_ready, tell=uses.tell,
         )  # fmt: skip
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
         await running.stopped(stopping, drain_seconds)
+
+
+def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":
+    """Who follows the exceptions into `store`, and counts their uses."""
+    from webhook.operator.exceptions import Exceptions
+    from webhook.operator.exceptionstatus import state_of
+    from webhook.operator.uses import ClusterUses
+
+    exceptions = Exceptions(store)
+    hosting.gauge_exceptions(metrics, lambda: [state_of(one, hosting.now()) for one in exceptions.known.values()])
+    return ClusterUses(kube, exceptions, hosting.now, notifier)
+
+
+async def _together(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """All of them, until one fails or they are cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        for work in works:
+            tasks.create_task(work())
 
 
 def _count(policies: "Policies", metrics: Metrics) -> None:
@@ -182,20 +223,22 @@ def _count(policies: "Policies", metrics: Metrics) -> None:
         metrics.policies.labels(state).set(states.count(state))
 
 
-async def _following(kube: "Kube", policies: "Policies", store: PolicyStore, stopping: running.Stopping) -> None:
+async def _following(
+    kube: "Kube", policies: "Policies", exceptions: "Exceptions", store: PolicyStore, stopping: running.Stopping
+) -> None:
     """Follows the cluster. Should that end by itself, the process does, too: it would judge by policies of long ago."""
     from webhook.operator import resync
     from webhook.operator.handlers import follow
 
-    await resync.first_list(kube, policies, store)
+    await resync.first_list(kube, policies, exceptions, store)
     _log.info("%d policies are in force", len(policies.in_force))
     started = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(policies, store, started))
+            tasks.create_task(follow(policies, exceptions, store, started))
             tasks.create_task(policies.follow_keys())
             tasks.create_task(policies.follow_remote_keys())
-            tasks.create_task(resync.compare(kube, policies, store))
+            tasks.create_task(resync.compare(kube, policies, exceptions, store))
             await started.wait()
             running.take_signals(stopping)
     finally:

@@ -22,6 +22,7 @@ from webhook.keys.files import ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
 from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
+from webhook.memory.uses import UsesHere
 from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
@@ -104,12 +105,18 @@ class PolicyFilesInForce:
         self._read_remote: ReadRemote = ask_nobody
         self._wanted: frozenset[RemoteKey] = frozenset()
         self.fault: str | None = None
+        self.uses = UsesHere()
+        hosting.gauge_exceptions(metrics, self._states)
+
+    def _states(self) -> list[str]:
+        known = [one for of_namespace in self._store.snapshot.exceptions.values() for one in of_namespace]
+        return [one.state(hosting.now(), used_up=self.uses.is_used_up(one)) for one in known]
 
     def load(self) -> None:
         """Reads the files. Raises `Invalid` or OSError, and then what was in force stays so."""
         self._state = self._stat()
         loaded = load_files(self._files)
-        policies = local.put_policies(self._store, loaded, self._home, self._read_remote)
+        policies = local.put_policies(self._store, self.uses, loaded, self._home, self._read_remote)
         self._wanted = loaded.remote_keys(FORMATS, self._home)
         self._metrics.policies.labels("in_force").set(len(policies))
         # What is loaded now lives long: a full collection need not walk it every time.
@@ -196,7 +203,7 @@ async def _serve(
         log = ReviewLog()
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics)
+        decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics, uses=files.uses)
         background = await stack.enter_async_context(running.background())
         remote = hosting.remote_keys(registries, modules)
         await files.read_keys(remote)

@@ -9,18 +9,20 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from webhook import limits
-from webhook.judge.enforce import settle
+from webhook.judge.enforce import Exceptions, enforced, settle
 from webhook.judge.evaluate import Judge, Judged, Judgement
 from webhook.judge.pin import Pin, pins
 from webhook.judge.workload import Question
 from webhook.memory.cache import Memo
 from webhook.memory.store import PolicyStore, Snapshot
+from webhook.memory.uses import UsesHere
 from webhook.parsing import quote
-from webhook.trust import Keychain
-from webhook.verdict import Answer
+from webhook.policy.exception import TrustException
+from webhook.trust import Keychain, Unavailable
+from webhook.verdict import Answer, ExceptionKey
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,22 @@ KeychainOf = Callable[[Question], Keychain]
 
 FindNamespace = Callable[[str], Awaitable[None]]
 """Puts the labels of a namespace into the store, if there is such a namespace."""
+
+
+class Uses(Protocol):
+    """How often exceptions with a bound on their uses have been used."""
+
+    def is_used_up(self, exception: TrustException) -> bool:
+        """Whether none is left, as far as that is known without waiting."""
+        ...
+
+    async def spend(self, exception: TrustException, deadline: float) -> bool:
+        """Takes one use, for good; False if none is left. `deadline` is on the event loop's clock.
+
+        Raises `Unavailable` if it cannot be told, or the exception is not what it was any more.
+        """
+        ...
+
 
 _NOT_READY: Final = Answer(False, 503, "could not verify: the policies have not been read yet. A retry may help")
 
@@ -52,17 +70,25 @@ class Decider:
         keychain_of: KeychainOf,
         find_namespace: FindNamespace | None = None,
         clock: Callable[[], float] = time.monotonic,
+        uses: Uses | None = None,
     ) -> None:
         self._judge = judge
         self._store = store
         self._keychain_of = keychain_of
         self._find_namespace = find_namespace
+        self._uses = uses or UsesHere()
         self._answers: Memo[_Kept] = Memo(lambda kept: kept.judged.seconds, limits.MAX_ANSWERS, clock=clock)
 
     async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
-        """What each image gets under each policy. `deadline` is on the event loop's clock."""
-        keychain = self._keychain_of(question)
-        return (await self._judge.judge(question, self._store.snapshot, keychain, deadline)).judgements
+        """What each image gets under each policy, and what exceptions make of it; no use of one is spent.
+
+        `deadline` is on the event loop's clock.
+        """
+        snapshot = self._store.snapshot
+        judged = await self._judge.judge(question, snapshot, self._keychain_of(question), deadline)
+        known = snapshot.exceptions.get(question.who.namespace)
+        exceptions = None if known is None else Exceptions(known, self._judge.now(), self._used_up(known))
+        return enforced(question, judged.judgements, exceptions)
 
     async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
         """What is to be written into the Pod that asks; nothing until the policies have been read."""
@@ -81,9 +107,36 @@ class Decider:
         if kept is not None and kept.snapshot is snapshot and self._judge.stands(kept.judged, keychain):
             return kept.answer
         judged = await self._judge.judge(question, snapshot, keychain, deadline)
-        answer = settle(question, judged.judgements)
+        known = snapshot.exceptions.get(question.who.namespace)
+        if known is not None:
+            return await self._excuse(question, judged, known, deadline)
+        answer = settle(question, enforced(question, judged.judgements))
         self._answers.put(key, _Kept(answer, snapshot, judged))
         return answer
+
+    def _used_up(self, exceptions: Sequence[TrustException]) -> frozenset[ExceptionKey]:
+        return frozenset(one.key for one in exceptions if one.max_uses is not None and self._uses.is_used_up(one))
+
+    async def _excuse(
+        self, question: Question, judged: Judged, known: tuple[TrustException, ...], deadline: float
+    ) -> Answer:
+        """The answer where there are exceptions. It is not kept: they end by time, and each Pod that owes to one is counted.
+
+        A use is spent before the answer is given. Each round spends one, or learns that it cannot be had, so there are no more rounds
+        than exceptions.
+        """
+        used_up, uncounted, spent = set(self._used_up(known)), dict[ExceptionKey, str](), set[ExceptionKey]()
+        while True:
+            exceptions = Exceptions(known, self._judge.now(), used_up, uncounted)
+            answer = settle(question, enforced(question, judged.judgements, exceptions))
+            owed = {excuse.key for excuse in answer.excused if excuse.counted}
+            one = next((one for one in known if one.key in owed - spent), None)
+            if one is None:
+                return answer
+            try:
+                (spent if await self._uses.spend(one, deadline) else used_up).add(one.key)
+            except Unavailable as e:
+                uncounted[one.key] = str(e)
 
     async def _look_for(self, namespace: str, find: FindNamespace) -> None:
         """A namespace made a moment ago may not have been told yet. If it cannot be found, what selects by labels is undecided."""

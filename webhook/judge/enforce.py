@@ -1,22 +1,101 @@
-"""Rulings → an answer: the only place that decides by `mode`.
+"""Rulings → an answer: the only place that decides by `mode`, or by an exception.
 
 A denial beats what could not be verified, and that beats admission. `warn` and `audit` are the same judgement with another
-answer. Pure: no clock, no I/O.
+answer. An exception in force admits, and says so, what a policy refuses; what is final it leaves refused. Pure: no clock, no I/O.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import assert_never
 
 from webhook import limits
+from webhook.image import parse_reference
 from webhook.judge import explain
 from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
 from webhook.judge.workload import Question
-from webhook.verdict import Allowed, Answer, Deferred, Denied, Ruling, Uncovered, Undecided
+from webhook.policy.exception import TrustException
+from webhook.verdict import Allowed, Answer, Deferred, Denied, ExceptionKey, Excuse, Ruling, Uncovered, Undecided
+
+
+@dataclass(frozen=True, slots=True)
+class Exceptions:
+    """Those of the namespace that asks, at one moment.
+
+    `used_up`: as far as is known, they let in no further Pod. `uncounted`: of those whose use could not be counted, why.
+    """
+
+    known: tuple[TrustException, ...]
+    now: datetime
+    used_up: AbstractSet[ExceptionKey] = frozenset()
+    uncounted: Mapping[ExceptionKey, str] = field(default_factory=dict)
+
+
+def enforced(
+    question: Question, judgements: Sequence[Judgement], exceptions: Exceptions | None = None
+) -> tuple[Judgement, ...]:
+    """The judgements as they count: what an exception lifts is excused, and a tag that must be pinned by now is denied."""
+    new = _new(question)
+    counted: list[Judgement] = []
+    for judgement in judgements:
+        if not isinstance(judgement, Ruling):
+            counted.append(judgement)
+            continue
+        is_new = not new.isdisjoint(judgement.places)
+        ruling = judgement if exceptions is None else _excused(judgement, question, exceptions, is_new=is_new)
+        counted.append(_with_its_digest(ruling) if question.final and is_new else ruling)
+    return tuple(counted)
+
+
+def _new(question: Question) -> frozenset[str]:
+    """The places that the request brings; what stood there before runs already."""
+    return frozenset(placed.where for placed in question.images if not placed.stood)
+
+
+def _excused(ruling: Ruling, question: Question, exceptions: Exceptions, *, is_new: bool) -> Ruling:
+    """The ruling, let past its policy by an exception that covers it alone: two never add up to a third (attack M-07)."""
+    if ruling.policy is None or isinstance(ruling.outcome, Allowed) or ruling.mode != "enforce":
+        return ruling
+    kind = next(placed.kind for placed in question.images if placed.where in ruling.places)
+    image, digest = parse_reference(ruling.image), explain.digest_of(ruling)
+    covering = [one for one in exceptions.known if one.covers(ruling.policy, image, digest, question.who, kind)]
+    if covering and ruling.outcome.final:
+        return replace(ruling, notes=("no exception lifts this",))
+    notes: list[str] = []
+    uncounted: list[str] = []
+    # What is not counted first: nobody's use is spent where that is enough.
+    for one in sorted(covering, key=lambda one: (one.max_uses is not None, one.key.name)):
+        excuse = one.excuse(exceptions.now)
+        if excuse is None:
+            notes.append(f"exception {one.key} {explain.lapsed(one, exceptions.now)}")
+        elif is_new and one.key in exceptions.used_up:
+            notes.append(f"exception {one.key} is used up")
+        elif is_new and one.key in exceptions.uncounted:
+            uncounted.append(f"a use of exception {one.key} cannot be counted: {exceptions.uncounted[one.key]}")
+        else:
+            return replace(ruling, excuse=excuse)
+    if uncounted:
+        # What it would have come to is not known: it may be lifted when asked again.
+        return replace(ruling, outcome=Undecided(tuple(uncounted), ruling.outcome.subject), notes=tuple(notes))
+    return replace(ruling, notes=tuple(notes))
+
+
+def _with_its_digest(ruling: Ruling) -> Ruling:
+    """What is admitted is what must run: where the policy pins, the digest has to stand in the Pod by now."""
+    if not ruling.pins or _verdict(ruling) != "allowed":
+        return ruling
+    subject = ruling.outcome.subject
+    found = "it is signed" if ruling.excuse is None else f"exception {ruling.excuse.key} lets it in"
+    meant = "" if subject is None else f" ({ruling.image}@{subject.digest})"
+    reason = f"{found}, and its digest was not written into the Pod{meant}"
+    fix = "try again; if it stays so: kubectl get mutatingwebhookconfigurations"
+    return replace(ruling, outcome=Denied((reason,), subject=subject, fix=fix), excuse=None)
 
 
 def settle(question: Question, judgements: Sequence[Judgement]) -> Answer:
-    """What the question gets back.
+    """What the question gets back, from judgements as they count.
 
     A question whose images did not all come back with a judgement is a bug of ours, and denied.
     """
@@ -49,7 +128,18 @@ def settle(question: Question, judgements: Sequence[Judgement]) -> Answer:
     annotations = _annotations(judgements, "denied" if denied else "undecided" if undecided else "allowed")
     if denied or undecided:
         return Answer(False, 403 if denied else 503, explain.denial(denied + undecided), shown, annotations)
-    return Answer(True, 200, "", shown, annotations)
+    return Answer(True, 200, "", shown, annotations, _uses(question, judgements))
+
+
+def _uses(question: Question, judgements: Sequence[Judgement]) -> dict[Excuse, tuple[Ruling, ...]]:
+    """What an admitted Pod owes to exceptions: templates and dry runs start nothing, and what stood there was counted before."""
+    uses: dict[Excuse, tuple[Ruling, ...]] = {}
+    if question.final and not question.dry_run:
+        new = _new(question)
+        for one in judgements:
+            if isinstance(one, Ruling) and one.excuse is not None and not new.isdisjoint(one.places):
+                uses[one.excuse] = (*uses.get(one.excuse, ()), one)
+    return uses
 
 
 def verdict_of(judgements: Sequence[Judgement]) -> Verdict:
@@ -59,7 +149,9 @@ def verdict_of(judgements: Sequence[Judgement]) -> Verdict:
 
 
 def _verdict(ruling: Ruling) -> Verdict:
-    """The table of enforcement: outcome by mode."""
+    """The table of enforcement: outcome by mode, unless an exception lifts it."""
+    if ruling.excuse is not None:
+        return "allowed"
     match ruling.outcome:
         case Allowed():
             return "allowed"
@@ -73,38 +165,39 @@ def _verdict(ruling: Ruling) -> Verdict:
 
 def _warnings(ruling: Ruling) -> list[str]:
     """What an admitted image's ruling still has to say."""
-    if isinstance(ruling.outcome, Allowed):
-        notes = [f"{explain.about(ruling)}: {text} (not enforced by the policy)" for text in explain.logged(ruling)]
-        if ruling.outcome.by_tag:
-            notes.append(
-                f"{explain.about(ruling)}: verified by tag, which can be moved before the node pulls it; use a digest"
-            )
-        return notes
-    return [explain.sentence(ruling)] if ruling.mode == "warn" else []
+    notes = [f"{explain.about(ruling)}: {text} (not enforced by the policy)" for text in explain.logged(ruling)]
+    if not isinstance(ruling.outcome, Allowed) and (ruling.excuse is not None or ruling.mode == "warn"):
+        notes.append(explain.sentence(ruling))
+    if (isinstance(ruling.outcome, Allowed) or ruling.excuse is not None) and ruling.by_tag and not ruling.pins:
+        what = "verified" if ruling.excuse is None else "excused"
+        notes.append(
+            f"{explain.about(ruling)}: {what} by tag, which can be moved before the node pulls it; use a digest"
+        )
+    return notes
 
 
 def _annotations(judgements: Sequence[Judgement], verdict: Verdict) -> dict[str, str]:
-    """For the API server's audit log: verdict, policies, digests, signers; denials that a mode let pass."""
-    policies: dict[str, None] = {}
-    digests: dict[str, None] = {}
-    signers: dict[str, None] = {}
-    passed: list[str] = []
-    for judgement in judgements:
-        if not isinstance(judgement, Ruling):
-            continue
-        if judgement.policy is not None:
-            policies[str(judgement.policy)] = None
-        if (digest := explain.digest_of(judgement)) is not None:
-            digests[digest] = None
-        if isinstance(judgement.outcome, Allowed):
-            signers[explain.identities(judgement)] = None
-            passed += [f"{explain.about(judgement)}: {text}" for text in explain.logged(judgement)]
-        elif judgement.mode != "enforce":
-            passed.append(explain.sentence(judgement))
+    """For the API server's audit log: verdict, policies, digests, signers; what a policy, a mode or an exception let pass."""
+    rulings = [judgement for judgement in judgements if isinstance(judgement, Ruling)]
+    named: dict[str, list[str]] = {
+        "policy": [str(ruling.policy) for ruling in rulings if ruling.policy is not None],
+        "digest": [digest for ruling in rulings if (digest := explain.digest_of(ruling)) is not None],
+        "signer": [explain.identities(ruling) for ruling in rulings if isinstance(ruling.outcome, Allowed)],
+        "exception": [str(ruling.excuse.key) for ruling in rulings if ruling.excuse is not None],
+    }
+    refused = [ruling for ruling in rulings if not isinstance(ruling.outcome, Allowed)]
+    told = {
+        "not-enforced": [
+            *(f"{explain.about(ruling)}: {text}" for ruling in rulings for text in explain.logged(ruling)),
+            *(explain.sentence(ruling) for ruling in refused if ruling.mode != "enforce"),
+        ],
+        "excused": [explain.sentence(ruling) for ruling in refused if ruling.excuse is not None],
+    }
     annotations: dict[str, str] = {"verdict": verdict}
-    for key, values in (("policy", policies), ("digest", digests), ("signer", signers)):
+    for key, values in named.items():
         if values:
-            annotations[key] = ",".join(list(values)[: limits.MAX_DENIAL_LINES])
-    if passed:
-        annotations["not-enforced"] = explain.denial(passed)
+            annotations[key] = ",".join(list(dict.fromkeys(values))[: limits.MAX_DENIAL_LINES])
+    for key, passed in told.items():
+        if passed:
+            annotations[key] = explain.denial(passed)
     return annotations

@@ -117,8 +117,6 @@ class _Case:
     covering: tuple[Policy, ...]
     denying: tuple[Policy, ...]
     uncertain: tuple[Policy, ...]
-    final: bool = False
-    """Whether some of its places are new and final: a node will run what stands there."""
     access: Access | Unavailable | None = None
     resolved: Resolved | Rejected | Unavailable | None = None
     findings: dict[Signer, Finding] = field(default_factory=dict)
@@ -162,6 +160,10 @@ class Judge:
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._versions = Versions()
         self._findings: Memo[Finding] = Memo(lambda finding: _seconds_to_keep(finding, self._now()), limits.MAX_PROOFS)
+
+    def now(self) -> datetime:
+        """The wall clock that everything here is judged by; aware."""
+        return self._now()
 
     async def judge(self, question: Question, snapshot: Snapshot, keychain: Keychain, deadline: float) -> Judged:
         """What each image gets under each policy that speaks about it.
@@ -376,10 +378,7 @@ def _cases(question: Question, snapshot: Snapshot) -> tuple[list[Judgement], lis
         every_proof = any(policy.deny.keys for policy in match.denying) or any(
             policy.require is not None and require.needs_all_proofs(policy.require) for policy in match.covering
         )
-        final = question.final and not all(placed.stood for placed in where)
-        cases.append(
-            _Case(named, image, match.covering, match.denying, match.uncertain, final, every_proof=every_proof)
-        )
+        cases.append(_Case(named, image, match.covering, match.denying, match.uncertain, every_proof=every_proof))
     return settled, cases
 
 
@@ -399,12 +398,12 @@ def _judgements(case: _Case, *, final: bool = False) -> list[Judgement] | None:
     judgements: list[Judgement] = []
     for policy in case.uncertain:
         cause = "the labels of the namespace are not known, so whether the policy applies is not either"
-        judgements.append(_ruling(case, policy, Undecided((cause,), case.subject)))
+        judgements.append(_ruling(case, policy, Undecided((cause,), case.subject, final=bool(policy.deny))))
     for policy in case.covering:
         outcome = _outcome(case, policy)
         if outcome is None and not final:
             return None
-        judgements.append(_ruling(case, policy, outcome or Undecided(_PENDING, case.subject)))
+        judgements.append(_ruling(case, policy, outcome or _pending(case, policy)))
     for policy in case.denying:
         if policy in case.covering:
             continue
@@ -412,13 +411,19 @@ def _judgements(case: _Case, *, final: bool = False) -> list[Judgement] | None:
         if denial is None and not final:
             return None
         if not isinstance(denial, _Silent):
-            judgements.append(_ruling(case, policy, denial or Undecided(_PENDING, case.subject)))
+            judgements.append(_ruling(case, policy, denial or _pending(case, policy)))
     if not case.covering and not case.uncertain:
         judgements.append(Uncovered(case.places, str(case.image)))
     return judgements
 
 
+def _pending(case: _Case, policy: Policy) -> Undecided:
+    """What a policy comes to whose evidence did not come in time; final while its deny list has not been compared."""
+    return Undecided(_PENDING, case.subject, final=not isinstance(_denial(case, policy), _Silent))
+
+
 def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
+    by_tag = case.image.digest is None
     return Ruling(
         places=case.places,
         image=str(case.image),
@@ -427,6 +432,9 @@ def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
         mode=policy.mode,
         message=policy.message,
         findings=tuple(NamedFinding(named.name, _shown(case, named, outcome)) for named in policy.signers),
+        by_tag=by_tag,
+        # Only in mode `enforce`: the others change nothing, and tell of the open race.
+        pins=by_tag and policy.tags == "pin" and policy.mode == "enforce",
     )
 
 
@@ -448,24 +456,28 @@ def _outcome(case: _Case, policy: Policy) -> Outcome | None:
     refusal = _refusal(case, policy)
     if refusal is not None:
         return refusal
+    # An exception may lift what the policy requires; what deny lists say must be known first.
+    final = not isinstance(denial, _Silent)
     match case.resolved:
         case Rejected():
-            return Denied((str(case.resolved),), subject=case.subject)
+            # An index that cannot be read may hold what is denied.
+            final = final or any(policy.deny.digests for policy in case.denying)
+            return Denied((str(case.resolved),), final, case.subject)
         case Unavailable():
-            return Undecided((str(case.resolved),), case.subject)
+            return Undecided((str(case.resolved),), case.subject, final)
     return _demand(case, policy) if isinstance(denial, _Silent) else denial
 
 
 def _refusal(case: _Case, policy: Policy) -> Denied | None:
-    """What needs no evidence at all."""
+    """What needs no evidence at all, and what no exception lifts: nobody knows what a broken policy denies, or what a tag will mean."""
     subject = case.subject
     if policy.faults:
         reasons = tuple(f"the policy is broken: {fault}" for fault in policy.faults)
-        return Denied(reasons, subject=subject, fix="mend the policy; until then it denies what it covers")
+        return Denied(reasons, True, subject, fix="mend the policy; until then it denies what it covers")
     if policy.tags == "refuse" and case.image.digest is None:
         reason = "the policy admits digests only, because a tag can be moved to another image at any time"
         digest = subject.digest if subject else "sha256:…"
-        return Denied((reason,), subject=subject, fix=f"name it by digest: {case.image.repository}@{digest}")
+        return Denied((reason,), True, subject, fix=f"name it by digest: {case.image.repository}@{digest}")
     return None
 
 
@@ -478,30 +490,18 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             # The image itself has been seen, too: that somebody signed a digest does not make it an image.
             if case.resolved is None or subject is None:
                 return None
-            return _allowed(case, policy, subject, finding.proofs)
+            return Allowed(subject, finding.proofs)
         case Unsatisfied():
             return (
                 None if subject is None else Denied(finding.reasons, subject=subject, fix=_fix(case, policy, subject))
             )
         case Unknown():
-            return None if _is_missing_some(case, policy) else Undecided(finding.causes, subject)
+            if _is_missing_some(case, policy):
+                return None
+            # What could not be read might have shown that a denied key alone has signed it.
+            return Undecided(finding.causes, subject, final=any(policy.deny.names_signers for policy in case.denying))
         case _:
             assert_never(finding)
-
-
-def _allowed(case: _Case, policy: Policy, subject: Subject, proofs: frozenset[Proof]) -> Allowed | Denied:
-    """What is verified is what must run: where the policy pins, the digest has to stand in the Pod by now.
-
-    Only in mode `enforce`: the others change nothing, and tell of the open race.
-    """
-    by_tag = case.image.digest is None
-    pins = by_tag and policy.tags == "pin" and policy.mode == "enforce"
-    if not (pins and case.final):
-        return Allowed(subject, proofs, by_tag=by_tag and not pins, pins=pins)
-    reason = f"it is signed, and its digest was not written into the Pod ({case.image}@{subject.digest})"
-    return Denied(
-        (reason,), subject=subject, fix="try again; if it stays so: kubectl get mutatingwebhookconfigurations"
-    )
 
 
 class _Silent:
@@ -535,10 +535,10 @@ def _denied_digest(case: _Case, denied: frozenset[Digest]) -> Denied | Undecided
         case None:
             return None
         case Unavailable():
-            return Undecided((str(case.resolved),), case.subject)
+            return Undecided((str(case.resolved),), case.subject, final=True)
         case Resolved(is_nested=True):
             reason = "an index of indexes, whose images cannot be compared with the policy's deny list"
-            return Denied((reason,), subject=case.subject)
+            return Denied((reason,), True, case.subject)
     return _SILENT
 
 
@@ -553,7 +553,7 @@ def _denied_key(case: _Case, covering: Policy, denied: frozenset[str]) -> Denied
     if not isinstance(finding, Satisfied) or isinstance(kept, Satisfied):
         return _SILENT
     if isinstance(kept, Unknown):
-        return Undecided(kept.causes, case.subject)
+        return Undecided(kept.causes, case.subject, final=True)
     signed = sorted(frozenset().union(*map(_vouching, finding.proofs)) & denied)
     return Denied((f"signed by {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
 

@@ -5,16 +5,19 @@ signature was escaped and cut where it entered the text (`parsing.quote`); nothi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, assert_never
+from datetime import UTC, datetime
+from typing import Final, Literal, assert_never
 
 from webhook import limits
 from webhook.image import Digest
 from webhook.judge.evaluate import Judgement
 from webhook.parsing import quote
+from webhook.policy.exception import TrustException
 from webhook.verdict import (
     Allowed,
     Deferred,
     Denied,
+    Excuse,
     Finding,
     NamedFinding,
     Ruling,
@@ -23,13 +26,17 @@ from webhook.verdict import (
     Undecided,
     Unknown,
     Unsatisfied,
+    Use,
 )
 
 Verdict = Literal["allowed", "denied", "undecided"]
 
+_NOTES: Final = 3
+"""Exceptions that do not count, told in one line: who has more of them than that looks at their status."""
+
 
 def sentence(ruling: Ruling) -> str:
-    """One line for people about a ruling: where, which image, which policy, and who signed, or cause and fix."""
+    """One line for people about a ruling: where, which image, which policy, and who signed, or cause and fix, or what excuses it."""
     outcome = ruling.outcome
     match outcome:
         case Allowed():
@@ -41,8 +48,48 @@ def sentence(ruling: Ruling) -> str:
         case _:
             assert_never(outcome)
     policy = f"policy {ruling.policy}: " if ruling.policy else ""
+    if ruling.excuse is not None:
+        return f"{about(ruling)}: {policy}{excused(ruling.excuse)}. Without it: {text}"
+    notes = "".join(f". Note: {note}" for note in ruling.notes[:_NOTES])
     message = f". {quote(ruling.message, limits.MAX_TEXT)}" if ruling.message else ""
-    return f"{about(ruling)}: {policy}{text}{message}"
+    return f"{about(ruling)}: {policy}{text}{notes}{message}"
+
+
+def excused(excuse: Excuse) -> str:
+    """By which exception, until when, who approved it, and why."""
+    return (
+        f"let in by exception {excuse.key} until {_moment(excuse.expires_at)}, approved by {quote(excuse.approved_by)}:"
+        f" {quote(excuse.reason)}"
+    )
+
+
+def notice(use: Use) -> dict[str, object]:
+    """A use of an exception, as it is sent to the address for notifications; `text` is for people."""
+    excuse = use.excuse
+    lines = denial([sentence(ruling) for ruling in use.rulings])
+    return {
+        "event": "ExceptionUsed",
+        "text": f"Pod {use.namespace}/{use.name} was {excused(excuse)}\n{lines}",
+        "time": _moment(use.at),
+        "namespace": use.namespace,
+        "pod": use.name,
+        "images": list(dict.fromkeys(ruling.image for ruling in use.rulings)),
+        "digests": list(dict.fromkeys(filter(None, map(digest_of, use.rulings)))),
+        "policies": list(dict.fromkeys(str(ruling.policy) for ruling in use.rulings)),
+        "exception": _excuse(excuse),
+    }
+
+
+def lapsed(exception: TrustException, now: datetime) -> str:
+    """Why an exception that covers an image does not count, in words that follow its name."""
+    if exception.lapse(now) == "expired":
+        return f"expired at {_moment(exception.expires_at)}"
+    return f"is not approved: somebody other than {quote(exception.requested_by)} has to set approvedBy"
+
+
+def _moment(time: datetime) -> str:
+    """RFC 3339, in UTC."""
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def about(judgement: Judgement) -> str:
@@ -116,6 +163,7 @@ def as_json(judgements: Iterable[Judgement], verdicts: Mapping[str, Verdict]) ->
                     "name": str(ruling.policy),
                     "satisfied": _satisfied(ruling.outcome),
                     "signers": [_signer(named) for named in ruling.findings],
+                    "exception": None if ruling.excuse is None else _excuse(ruling.excuse),
                 }
                 for ruling in said
                 if isinstance(ruling, Ruling) and ruling.policy is not None
@@ -131,6 +179,16 @@ def _reasons(judgement: Ruling | Uncovered) -> Iterator[str]:
         yield uncovered(judgement)
     elif not isinstance(judgement.outcome, Allowed):
         yield sentence(judgement) + ("" if judgement.mode == "enforce" else f" [{judgement.mode} only]")
+
+
+def _excuse(excuse: Excuse) -> dict[str, object]:
+    return {
+        "name": str(excuse.key),
+        "reason": excuse.reason,
+        "requestedBy": excuse.requested_by,
+        "approvedBy": excuse.approved_by,
+        "expiresAt": _moment(excuse.expires_at),
+    }
 
 
 def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:

@@ -1,7 +1,7 @@
 """Judgements → the digests that are written into a Pod. Pure.
 
 A tag can move between the check and the pull; what is written here is what was verified, so that is what runs. Only images that a
-policy with `tags: pin` has allowed are touched, only in Pods, and only what an update brings: what stood there already runs already.
+policy with `tags: pin` has allowed, or an exception has excused from it, are touched, only in Pods, and only what an update brings: what stood there already runs already.
 """
 
 import re
@@ -32,7 +32,8 @@ def pins(question: Question, judgements: Sequence[Judgement]) -> tuple[Pin, ...]
     found = {
         place: f"{ruling.image}@{ruling.outcome.subject.digest}"
         for ruling in judgements
-        if isinstance(ruling, Ruling) and isinstance(ruling.outcome, Allowed) and ruling.outcome.pins
+        if isinstance(ruling, Ruling) and ruling.pins and ruling.outcome.subject is not None
+        if isinstance(ruling.outcome, Allowed) or ruling.excuse is not None
         for place in ruling.places
         if place not in stood
     }

@@ -164,7 +164,7 @@ class Question:
     """Whether these images may run for this workload.
 
     `template`: Pods will be made from it, and each of them asked about again. `final`: this is what a node will run, and nobody writes
-    a digest into it any more.
+    a digest into it any more. `dry_run`: nothing will run, so nothing is counted; it is judged alike.
     """
 
     who: Workload
@@ -172,9 +172,10 @@ class Question:
     images: tuple[Placed, ...]
     template: bool = False
     final: bool = False
+    dry_run: bool = False
 
     def key(self) -> Hashable:
-        """All of it as plain tuples, which are hashed and compared many times faster than the values themselves."""
+        """All that an answer depends on as plain tuples, which are hashed and compared many times faster than the values themselves."""
         return (
             self.who.namespace,
             self.who.service_account,

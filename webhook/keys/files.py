@@ -1,4 +1,4 @@
-"""YAML files instead of a cluster: policies, and the Secrets, ConfigMaps and Namespaces that they refer to."""
+"""YAML files instead of a cluster: policies, exceptions, and the Secrets, ConfigMaps and Namespaces that they refer to."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,12 @@ import msgspec
 from webhook import keys, limits
 from webhook.kube.entries import Entries
 from webhook.parsing import Invalid, convert_all, quote
-from webhook.policy import parse
+from webhook.policy import exceptionparse, parse
+from webhook.policy.exception import TrustException
 from webhook.policy.keyref import Key, ObjectKey, ObjectKind, RemoteKey
 from webhook.policy.policy import Labels, Policy
 from webhook.trust import Format, Unresolved
-from webhook.verdict import PolicyKey
+from webhook.verdict import ExceptionKey, PolicyKey
 from webhook.yamltext import read_yaml
 
 
@@ -41,12 +42,14 @@ def ask_nobody(key: RemoteKey) -> Unresolved:
 
 @dataclass(slots=True)
 class Loaded:
-    """What the files hold. `documents` are policies with the place each stands at."""
+    """What the files hold. `documents` are policies with the place each stands at; `uses`: how often exceptions have been used."""
 
     files: tuple[Path, ...] = ()
     documents: list[tuple[str, parse.Document]] = field(default_factory=list)
     objects: dict[tuple[ObjectKind, str, str], Mapping[str, bytes]] = field(default_factory=dict)
     namespaces: dict[str, Labels] = field(default_factory=dict)
+    exceptions: dict[ExceptionKey, TrustException] = field(default_factory=dict)
+    uses: dict[ExceptionKey, int] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
     def read(self, key: ObjectKey) -> bytes | Unresolved:
@@ -127,6 +130,8 @@ def _take(document: object, where: str, loaded: Loaded) -> None:
     try:
         if kind in parse.KINDS:
             loaded.documents.append((where, parse.parse_document(document)))
+        elif kind == exceptionparse.KIND:
+            _take_exception(document, loaded)
         elif kind in {"Secret", "ConfigMap", "Namespace"}:
             _take_object(kind, convert_all(document, _Object, ""), loaded)
         else:
@@ -135,7 +140,19 @@ def _take(document: object, where: str, loaded: Loaded) -> None:
         loaded.complaints += [f"{where}: {complaint.lstrip('.')}" for complaint in e.complaints]
 
 
-_KNOWN: Final = (*parse.KINDS, "Secret", "ConfigMap", "Namespace", "List")
+_KNOWN: Final = (*parse.KINDS, exceptionparse.KIND, "Secret", "ConfigMap", "Namespace", "List")
+
+
+def _take_exception(document: object, loaded: Loaded) -> None:
+    found = exceptionparse.parse_exception_document(document)
+    title = f"{exceptionparse.KIND} {found.key}"
+    if found.key in loaded.exceptions:
+        raise Invalid(f"{title}: stands twice in these files")
+    try:
+        loaded.exceptions[found.key] = exceptionparse.parse_exception(found.key, found.spec)
+    except Invalid as e:
+        raise Invalid(*(f"{title}: {complaint}" for complaint in e.complaints)) from e
+    loaded.uses[found.key] = found.uses
 
 
 def _take_object(kind: Any, found: _Object, loaded: Loaded) -> None:

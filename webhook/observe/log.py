@@ -34,6 +34,7 @@ class ReviewLine(msgspec.Struct, omit_defaults=True, gc=False):
     policy: str = ""
     digest: str = ""
     signer: str = ""
+    exception: str = ""
     reason: str = ""
 
 

@@ -62,6 +62,14 @@ class Metrics:
             "Images whose verified digest was written into a Pod",
             registry=self.registry,
         )
+        self._excused = Counter(
+            "trusted_images_exceptions_used",
+            "Pods that an exception let in; one counts once for each exception",
+            registry=self.registry,
+        )
+        self.exceptions = Gauge(
+            "trusted_images_exceptions", "Exceptions there are, by what they do now", ("state",), registry=self.registry
+        )
         self.waiting = Gauge("trusted_images_reviews_in_progress", "Reviews under way", registry=self.registry)
         self.policies = Gauge("trusted_images_policies", "Policies in force", ("state",), registry=self.registry)
         self.certificate_expiry = Gauge(
@@ -80,6 +88,10 @@ class Metrics:
     def pinned(self, count: int) -> None:
         """So many digests were written into a Pod."""
         self._pinned.inc(count)
+
+    def excused(self) -> None:
+        """An exception let a Pod in."""
+        self._excused.inc()
 
     def verified(self, signer: str, finding: Finding) -> None:
         """A signer was judged from evidence that had to be read."""

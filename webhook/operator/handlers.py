@@ -1,4 +1,4 @@
-"""kopf: events of policies and namespaces → what is in force. The one place that knows kopf.
+"""kopf: events of policies, exceptions and namespaces → what is in force. The one place that knows kopf.
 
 Every replica runs it standalone: a replica that kopf paused for a peer would answer by policies of long ago. Nothing is written to
 the objects, so there are no finalizers and no annotations, and deleting a policy waits for nobody.
@@ -12,9 +12,10 @@ from typing import Any, Final, cast
 import kopf
 
 from webhook.memory.store import PolicyStore
+from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.policy.parse import GROUP, VERSION
-from webhook.policy.schema import RESOURCES
+from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 _SERVER_SECONDS: Final = 300
 """After so many seconds the API server ends a watch, and the next one begins with a look at what was missed."""
@@ -22,13 +23,17 @@ _SILENT_SECONDS: Final = 70.0
 """A stream without even a bookmark for so long is dead; the API server sends one a minute."""
 
 
-def register(policies: Policies, store: PolicyStore) -> kopf.OperatorRegistry:
+def register(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> kopf.OperatorRegistry:
     """The handlers, in a registry of their own."""
     registry = kopf.OperatorRegistry()
 
     # Coroutines, because kopf runs plain functions in threads, and the store is for one thread.
     async def policy(event: Mapping[str, Any], **_: object) -> None:
         tell = policies.gone if event["type"] == "DELETED" else policies.seen
+        tell(event["object"])
+
+    async def exception(event: Mapping[str, Any], **_: object) -> None:
+        tell = exceptions.gone if event["type"] == "DELETED" else exceptions.seen
         tell(event["object"])
 
     async def namespace(event: Mapping[str, Any], **_: object) -> None:
@@ -44,11 +49,12 @@ def register(policies: Policies, store: PolicyStore) -> kopf.OperatorRegistry:
     kopf.on.login(id="login", registry=registry)(login)
     for resource in RESOURCES:
         kopf.on.event(GROUP, VERSION, resource.plural, id="policy", registry=registry)(policy)
+    kopf.on.event(GROUP, VERSION, EXCEPTIONS.plural, id="exception", registry=registry)(exception)
     kopf.on.event("v1", "namespaces", id="namespace", registry=registry)(namespace)
     return registry
 
 
-async def follow(policies: Policies, store: PolicyStore, started: asyncio.Event) -> None:
+async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore, started: asyncio.Event) -> None:
     """Follows the cluster until cancelled; `started` is set when kopf has taken over the signals, to be taken back."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -57,7 +63,7 @@ async def follow(policies: Policies, store: PolicyStore, started: asyncio.Event)
     settings.watching.inactivity_timeout = _SILENT_SECONDS
     # One line for every object it was told about would drown the others.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    registry = register(policies, store)
+    registry = register(policies, exceptions, store)
     await kopf.operator(
         registry=registry,
         settings=settings,

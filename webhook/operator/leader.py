@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from webhook.kube import KubeError
-from webhook.kube.client import FIELD_MANAGER, Document, Kube
+from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, next_data
 from webhook.operator.configuration import Configurations
+from webhook.operator.events import warning
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
 from webhook.operator.status import hardware_of, status_of
@@ -83,28 +84,14 @@ class Leader:
     async def _tell(self, key: PolicyKey, kind: str, known: InForce, status: Mapping[str, Any]) -> None:
         """An Event about a policy that is not in force as it was written."""
         ready = status["conditions"][0]
-        stamp = self.clock().isoformat(timespec="seconds").replace("+00:00", "Z")
-        namespace = key.namespace or "default"
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{key.name}.", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": kind,
-                "name": key.name,
-                "namespace": key.namespace,
-                "uid": known.document["metadata"].get("uid"),
-            },
-            "type": "Warning",
-            "reason": f"Policy{ready['reason']}",
-            "message": ready["message"][:1024],
-            "source": {"component": FIELD_MANAGER},
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
+        about = {
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": known.document["metadata"].get("uid"),
         }
-        await self.kube.create(f"/api/v1/namespaces/{namespace}/events", event)
+        await self.kube.create(*warning(about, f"Policy{ready['reason']}", ready["message"], self.clock()))
 
     # ── certificate and configuration ────────────────────────────────────────────────────────────────────────────────
     async def keep_certificate(self) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Final
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
 from webhook.memory.store import PolicyStore
+from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.policy.parse import API_VERSION
-from webhook.policy.schema import RESOURCES
+from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 _log = logging.getLogger(__name__)
 
@@ -18,8 +19,8 @@ _SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 1.0
 
 
-async def list_once(kube: Kube, policies: Policies, store: PolicyStore) -> None:
-    """Brings the cluster's namespaces and policies into force, as one list each. Raises `KubeError`."""
+async def list_once(kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
+    """Brings the cluster's namespaces, policies and exceptions into force, as one list each. Raises `KubeError`."""
     namespaces, _ = await kube.list_all("/api/v1/namespaces")
     store.replace_namespaces({item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in namespaces})
     documents: list[dict[str, Any]] = []
@@ -30,13 +31,18 @@ async def list_once(kube: Kube, policies: Policies, store: PolicyStore) -> None:
         # What vanished between the two lists was there in the first one's view: the older version decides.
         oldest = oldest or version
     policies.listed(documents, oldest)
+    try:
+        exceptions.listed(*await kube.list_all(f"/apis/{API_VERSION}/{EXCEPTIONS.plural}"))
+    except KubeError as e:
+        # Nobody needs one in order to be judged: without them nothing is lifted, and everything else goes on.
+        _log.warning("the exceptions cannot be read: %s", e)
 
 
-async def first_list(kube: Kube, policies: Policies, store: PolicyStore) -> None:
+async def first_list(kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
     """Tries until the cluster has been read once, the keys that its policies name included; then the store is ready."""
     while True:
         try:
-            await list_once(kube, policies, store)
+            await list_once(kube, policies, exceptions, store)
             break
         except KubeError as e:
             _log.warning("the policies cannot be read yet: %s", e)
@@ -48,11 +54,11 @@ async def first_list(kube: Kube, policies: Policies, store: PolicyStore) -> None
     gc.freeze()
 
 
-async def compare(kube: Kube, policies: Policies, store: PolicyStore) -> None:
+async def compare(kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
     """Compares with a full list until cancelled: a stream that fell silent hides no change for longer than this."""
     while True:
         await asyncio.sleep(_SECONDS)
         try:
-            await list_once(kube, policies, store)
+            await list_once(kube, policies, exceptions, store)
         except KubeError as e:
             _log.warning("the policies could not be compared: %s", e)

@@ -6,7 +6,7 @@ policy that is broken all the same becomes one that denies what it covers.
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -83,20 +83,33 @@ class _Metadata(msgspec.Struct):
 class _Resource(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     api_version: str
     kind: str
-    metadata: _Metadata
+    metadata: dict[str, Any]
     spec: Any
     status: Any = None
 
 
-def parse_document(untrusted: object) -> Document:
-    """The policy that a custom resource is. Raises `Invalid`; the specification is not looked at yet."""
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A custom resource of ours, of a kind that was wanted and with a name that can be one."""
+
+    kind: str
+    name: str
+    namespace: str | None
+    metadata: Mapping[str, Any]
+    spec: object
+    status: object
+
+
+def parse_header(untrusted: object, kinds: Collection[str]) -> Header:
+    """What is the same in all our kinds. Raises `Invalid`; the specification is not looked at."""
     resource = convert_all(untrusted, _Resource, "")
-    name, namespace = resource.metadata.name, resource.metadata.namespace
+    metadata = convert_all(resource.metadata, _Metadata, ".metadata")
+    name, namespace = metadata.name, metadata.namespace
     complaints = []
     if resource.api_version != API_VERSION:
         complaints.append(f"apiVersion: {quote(resource.api_version, 80)}, expected {API_VERSION}")
-    if resource.kind not in KINDS:
-        complaints.append(f"kind: {quote(resource.kind, 80)}, expected {' or '.join(KINDS)}")
+    if resource.kind not in kinds:
+        complaints.append(f"kind: {quote(resource.kind, 80)}, expected {' or '.join(kinds)}")
     if not _NAME.fullmatch(name):
         complaints.append(f"metadata.name: {quote(name, 80)} is not a name of Kubernetes")
     if resource.kind == "ClusterTrustPolicy" and namespace:
@@ -105,9 +118,14 @@ def parse_document(untrusted: object) -> Document:
         complaints.append(f"metadata.namespace: {quote(namespace, 80)} is not a name of Kubernetes")
     if complaints:
         raise Invalid(*complaints)
-    return Document(
-        PolicyKey((namespace or "default") if resource.kind == "TrustPolicy" else None, name), resource.spec
-    )
+    return Header(resource.kind, name, namespace, resource.metadata, resource.spec, resource.status)
+
+
+def parse_document(untrusted: object) -> Document:
+    """The policy that a custom resource is. Raises `Invalid`; the specification is not looked at yet."""
+    header = parse_header(untrusted, KINDS)
+    namespace = (header.namespace or "default") if header.kind == "TrustPolicy" else None
+    return Document(PolicyKey(namespace, header.name), header.spec)
 
 
 def key_references(spec: object, formats: Formats) -> frozenset[KeyRef]:
@@ -437,6 +455,14 @@ class _Reader:
             return None
         name, ref = signer.get("name"), SignerRef(policy, wanted)
         return NamedSigner(name, Unresolved("not looked up yet"), ref=ref) if isinstance(name, str) else None
+
+
+def parse_workloads(spec: WorkloadsSpec | None, complaints: list[str]) -> WorkloadMatch:
+    """`workloads`, as policies and exceptions have it; what is wrong with it is added to `complaints`."""
+    reader = _Reader()
+    match = reader.workloads(spec)
+    complaints += reader.complaints
+    return match
 
 
 def _fingerprint(text: str) -> str:

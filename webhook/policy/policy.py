@@ -149,6 +149,11 @@ class DenyList:
     def __bool__(self) -> bool:
         return bool(self.digests or self.keys)
 
+    @property
+    def names_signers(self) -> bool:
+        """Whether something on it can be told from evidence alone, so that nothing is lifted that could not be read."""
+        return bool(self.keys)
+
 
 NO_DENIALS: Final = DenyList()
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from webhook.policy.exceptionspec import ExceptionSpec, ExceptionStatus
 from webhook.policy.parse import GROUP, VERSION, Formats
 from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, RefSpec, Rule
 
@@ -21,9 +22,17 @@ _FREE: Final[Schema] = {"x-kubernetes-preserve-unknown-fields": True}
 """What a structural schema has no word for: a choice between a text and an object. The webhook for policies reads it."""
 
 
+_POLICY_COLUMNS: Final[tuple[Schema, ...]] = (
+    {"name": "Mode", "type": "string", "jsonPath": ".spec.mode"},
+    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
+    {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One kind: its names, and the rules that are its own."""
+    """One kind: its names, what is written and said in it, the columns people see, and the rules that are its own."""
 
     kind: str
     plural: str
@@ -31,6 +40,9 @@ class Resource:
     namespaced: bool
     about: str
     rules: tuple[Rule, ...] = ()
+    spec: type[msgspec.Struct] = PolicySpec
+    status: type[msgspec.Struct] = PolicyStatus
+    columns: tuple[Schema, ...] = _POLICY_COLUMNS
 
 
 RESOURCES: Final = (
@@ -54,23 +66,39 @@ RESOURCES: Final = (
         "What images must prove before they may run, in the namespaces it selects.",
     ),
 )
+"""The kinds of policies."""
 
-_COLUMNS: Final = (
-    {"name": "Mode", "type": "string", "jsonPath": ".spec.mode"},
-    {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
-    {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+EXCEPTIONS: Final = Resource(
+    "TrustException",
+    "trustexceptions",
+    "te",
+    True,
+    "Who lets which image past which policy, why, and until when.",
+    spec=ExceptionSpec,
+    status=ExceptionStatus,
+    columns=(
+        {"name": "Active", "type": "boolean", "jsonPath": ".status.active"},
+        {"name": "Reason", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Active")].reason'},
+        {"name": "Expires", "type": "string", "jsonPath": ".spec.expiresAt"},
+        {"name": "Uses", "type": "integer", "jsonPath": ".status.uses"},
+        {"name": "Max", "type": "integer", "priority": 1, "jsonPath": ".spec.maxUses"},
+        {"name": "Approved by", "type": "string", "priority": 1, "jsonPath": ".spec.approvedBy"},
+        {"name": "Why", "type": "string", "priority": 1, "jsonPath": ".spec.reason"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ),
 )
+"""The kind of exceptions."""
 
 
 def definitions(formats: Formats) -> list[Schema]:
     """The definitions of all kinds, as they are applied to a cluster."""
-    return [_definition(resource, formats) for resource in RESOURCES]
+    return [_definition(resource, formats) for resource in (*RESOURCES, EXCEPTIONS)]
 
 
 def _definition(resource: Resource, formats: Formats) -> Schema:
-    spec = _schema(inspect.type_info(PolicySpec))
-    spec["properties"]["signers"] = _signers(spec["properties"]["signers"], formats)
+    spec = _schema(inspect.type_info(resource.spec))
+    if "signers" in spec["properties"]:
+        spec["properties"]["signers"] = _signers(spec["properties"]["signers"], formats)
     spec["x-kubernetes-validations"] += [msgspec.to_builtins(rule) for rule in resource.rules]
     schema = {
         "type": "object",
@@ -81,7 +109,7 @@ def _definition(resource: Resource, formats: Formats) -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": _schema(inspect.type_info(PolicyStatus)),
+            "status": _schema(inspect.type_info(resource.status)),
         },
     }
     return {
@@ -105,7 +133,7 @@ def _definition(resource: Resource, formats: Formats) -> Schema:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": list(_COLUMNS),
+                    "additionalPrinterColumns": list(resource.columns),
                     "schema": {"openAPIV3Schema": schema},
                 }
             ],
@@ -188,8 +216,9 @@ def _scalar(found: inspect.Type) -> Schema:
             return {"type": "string", "enum": list(values)}
         case inspect.BoolType():
             return {"type": "boolean"}
-        case inspect.IntType():
-            return {"type": "integer", "format": "int64"}
+        case inspect.IntType(ge=least, le=most):
+            bounds = {"minimum": least, "maximum": most}
+            return {"type": "integer", "format": "int64"} | {k: v for k, v in bounds.items() if v is not None}
         case inspect.DateTimeType():
             return {"type": "string", "format": "date-time"}
         case _:

@@ -231,12 +231,12 @@ class HardwareSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Condition(Struct, frozen=True, kw_only=True, rename="camel"):
     """metav1.Condition."""
 
-    type: Annotated[str, Meta(max_length=316, description="Ready, or SignersResolved.")]
+    type: Annotated[str, Meta(max_length=316, description="Ready or SignersResolved; Active of an exception.")]
     status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether it holds.")]
     reason: Annotated[str, Meta(max_length=1024, description="Why, in one CamelCase word.")]
     message: Annotated[str, Meta(max_length=32768, description="Why, for people.")]
     last_transition_time: Annotated[datetime, Meta(description="When the status last changed.")]
-    observed_generation: Annotated[int | None, Meta(description="The generation of the policy that was judged.")] = None
+    observed_generation: Annotated[int | None, Meta(description="The generation that was judged.")] = None
 
 
 class SignerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -105,7 +105,8 @@ metadata:
 webhooks:
   - name: images.trusted-images.dev
     admissionReviewVersions: [v1]
-    sideEffects: None
+    # Uses of exceptions are counted; of a dry run they are not.
+    sideEffects: NoneOnDryRun
     failurePolicy: {{ .Values.webhook.failurePolicy }}
     matchPolicy: Equivalent
     timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
@@ -148,4 +149,18 @@ webhooks:
         apiVersions: ["*"]
         resources: [trustpolicies, clustertrustpolicies]
         scope: "*"
+  - name: exceptions.trusted-images.dev
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    # Whatever holds for images: who asks and who approves is known here alone, so what was not checked is not written.
+    failurePolicy: Fail
+    matchPolicy: Equivalent
+    timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
+    clientConfig: {{- merge (dict "service" (merge (dict "path" "/validate-policies") $client.service)) $client | toYaml | nindent 6 }}
+    rules:
+      - operations: [CREATE, UPDATE]
+        apiGroups: [trusted-images.dev]
+        apiVersions: ["*"]
+        resources: [trustexceptions]
+        scope: Namespaced
 {{- end -}}

@@ -1,0 +1,34 @@
+"""Events as Kubernetes has them: a sentence about an object, which people find beside it."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Final
+
+from webhook.kube.client import FIELD_MANAGER, Document
+
+_MOST: Final = 1024
+"""Characters of an Event's message that the API server accepts."""
+
+
+def timestamp(now: dt.datetime) -> str:
+    """`now`, which is aware, as the API server writes times: RFC 3339, in seconds."""
+    return now.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def warning(about: Mapping[str, Any], reason: str, message: str, now: dt.datetime) -> tuple[str, Document]:
+    """The path to POST to, and the Event. `about` is its involvedObject; one without a namespace is told of in `default`."""
+    namespace = about.get("namespace") or "default"
+    stamp = timestamp(now)
+    return f"/api/v1/namespaces/{namespace}/events", {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{about['name']}.", "namespace": namespace},
+        "involvedObject": dict(about),
+        "type": "Warning",
+        "reason": reason,
+        "message": message[:_MOST],
+        "source": {"component": FIELD_MANAGER},
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    }

@@ -1,0 +1,108 @@
+"""What became of an exception → its status; the leader writes it. How often it was used, whoever admits writes (`uses`)."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from webhook import limits
+from webhook.kube import KubeError
+from webhook.kube.client import Kube
+from webhook.operator.events import timestamp
+from webhook.operator.exceptions import Exceptions, Known, path_of
+from webhook.verdict import ExceptionKey, PolicyKey
+
+_log = logging.getLogger(__name__)
+
+_SECONDS: Final = 2.0
+_REASONS: Final = {
+    "in_force": "InForce", "not_approved": "NotApproved", "expired": "Expired", "used_up": "UsedUp", "broken": "Invalid",
+}  # fmt: skip
+
+
+def state_of(known: Known, now: dt.datetime) -> str:
+    """One word for metrics: `broken`, or what the exception says of itself."""
+    exception = known.exception
+    if exception is None:
+        return "broken"
+    return exception.state(now, used_up=exception.max_uses is not None and known.uses >= exception.max_uses)
+
+
+def status_of(known: Known, policies: Collection[PolicyKey], now: dt.datetime) -> dict[str, Any]:
+    """The leader's part of `status`; the condition keeps the time of its last change. `policies`: those that there are."""
+    state = state_of(known, now)
+    active = state == "in_force"
+    condition: dict[str, Any] = {
+        "type": "Active",
+        "status": "True" if active else "False",
+        "reason": _REASONS[state],
+        "message": _message(known, state, policies)[: limits.MAX_STATUS],
+    }
+    old: dict[str, Any] = next(
+        (one for one in _status(known).get("conditions") or () if one.get("type") == "Active"), {}
+    )
+    same = old.get("status") == condition["status"]
+    condition["lastTransitionTime"] = old.get("lastTransitionTime", timestamp(now)) if same else timestamp(now)
+    status: dict[str, Any] = {"active": active, "conditions": [condition]}
+    generation = known.document["metadata"].get("generation")
+    if generation is not None:
+        condition["observedGeneration"] = status["observedGeneration"] = generation
+    return status
+
+
+def _status(known: Known) -> dict[str, Any]:
+    status = known.document.get("status")
+    return status if isinstance(status, dict) else {}
+
+
+def _message(known: Known, state: str, policies: Collection[PolicyKey]) -> str:
+    exception = known.exception
+    if exception is None:
+        return f"it lifts nothing: {'; '.join(known.complaints)}"
+    until = timestamp(exception.expires_at)
+    text = {
+        "in_force": f"approved by {exception.approved_by}, until {until}",
+        "not_approved": f"it lifts nothing until somebody other than {exception.requested_by} sets approvedBy",
+        "expired": f"it lifts nothing since {until}",
+        "used_up": f"it has let in {known.uses} Pods of {exception.max_uses}",
+    }[state]
+    missing = sorted(str(key) for key in exception.policies if key not in policies)
+    return text + (f"; there is no policy {', '.join(missing)}" if missing else "")
+
+
+@dataclass(slots=True)
+class ExceptionStatuses:
+    """Writes them. `policies` gives those in force."""
+
+    kube: Kube
+    exceptions: Exceptions
+    policies: Callable[[], Collection[PolicyKey]]
+    clock: Callable[[], dt.datetime]
+    _written: dict[ExceptionKey, object] = field(default_factory=dict)
+
+    async def work(self) -> None:
+        """Until cancelled, which is when another replica leads."""
+        while True:
+            await self.write()
+            await asyncio.sleep(_SECONDS)
+
+    async def write(self) -> None:
+        """Writes the status of every exception whose status is not what it should be by now: they end by time alone."""
+        for key, known in list(self.exceptions.known.items()):
+            wanted = status_of(known, self.policies(), self.clock())
+            state = (known.version, wanted["conditions"][0]["reason"], wanted["conditions"][0]["message"])
+            if self._written.get(key) == state:
+                continue
+            before = _status(known)
+            try:
+                if any(before.get(name) != value for name, value in wanted.items()):
+                    identity = {"uid": known.document["metadata"].get("uid")}
+                    await self.kube.merge(f"{path_of(key)}/status", {"metadata": identity, "status": wanted})
+            except KubeError as e:
+                _log.info("the status of exception %s was not written: %s", key, e)
+                continue
+            self._written[key] = state
+        for key in self._written.keys() - self.exceptions.known.keys():
+            del self._written[key]
