@@ -19,9 +19,10 @@ from webhook.image import Subject
 class Proof:
     """What a successful check makes, and nothing else does.
 
-    `identity` is who signed, as proven (`SHA256:` and the fingerprint of a key's SPKI; `GPG:` and that of a primary key). `origin` is
-    where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto statement, if any.
-    `valid_until`: from this time on the same evidence would not prove it again (None: it always would).
+    `identity` is who signed, as proven: `SHA256:` and the fingerprint of a key's SPKI, `GPG:` and that of a primary key, or what a certificate
+    says. `origin` is where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto
+    statement, if any. `valid_until`: from this time on the same evidence would not prove it again (None: it always would). `serial`: of the
+    signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency log.
     """
 
     format: str
@@ -30,6 +31,8 @@ class Proof:
     signed_at: datetime | None = None
     statement: bytes | None = None
     valid_until: datetime | None = None
+    serial: str | None = None
+    log_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
