@@ -7,16 +7,19 @@ policy and no format belongs here.
 import functools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from webhook import limits
 
 T = TypeVar("T")
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Invalid(ValueError):
@@ -61,8 +64,8 @@ def read_json(data: bytes, what: str) -> object:
     """The JSON document in `data`, refusing all that two readers could understand differently.
 
     Refused are duplicate keys, NaN and infinities, integers of more than `MAX_DIGITS` digits, nesting deeper than
-    `MAX_JSON_DEPTH`, more than `MAX_JSON_ITEMS` values, and anything that is not UTF-8. `what` names the document and begins the
-    message.
+    `MAX_JSON_DEPTH`, more than `MAX_JSON_ITEMS` values, and anything that is not UTF-8, halves of surrogate pairs among it. `what`
+    names the document and begins the message.
 
     Raises `Invalid`.
     """
@@ -85,12 +88,22 @@ def read_json(data: bytes, what: str) -> object:
     except ValueError as e:
         raise Invalid(f"{what}: not JSON in UTF-8") from e
     _refuse_depth(document, what)
+    if _SURROGATE.search(data):
+        _refuse_half_pairs(document, what)
     return document
 
 
 def _twice(members: Iterable[tuple[str, object]]) -> str:
     """The first key that stands there more than once."""
     return next(key for key, count in Counter(key for key, _ in members).items() if count > 1)
+
+
+def _refuse_half_pairs(document: object, what: str) -> None:
+    """An escape can write half of a surrogate pair, which is no character, and which others replace, drop or refuse."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise Invalid(f"{what}: half of a surrogate pair") from e
 
 
 def _refuse_depth(document: object, what: str) -> None:
