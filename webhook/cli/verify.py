@@ -6,11 +6,12 @@ from typing import Annotated, Final
 import typer
 
 from webhook.cli import local
-from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins
+from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Placed, Question
+from webhook.keys import publicgood
 from webhook.policy.policy import Workload
 
 HELP: Final = """Judge images by policies in files, without a cluster.
@@ -37,10 +38,13 @@ def command(
     operator_namespace: Home = "trusted-images",
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
+    tuf_url: TufUrl = publicgood.URL,
+    tuf_root: TufRoot = None,
 ) -> None:
     """Judges each image as the main container of a Pod with the default service account."""
     modules = local.modules(pkcs11_module, pkcs11_pins)
-    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules)
+    tuf = local.tuf(tuf_url, tuf_root)
+    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules, tuf)
     judgements = asyncio.run(_judge(options, images, namespace, timeout))
     print_judgements(judgements, output)
     raise typer.Exit(exit_code(verdict_of(group) for group in by_image(judgements).values()))

@@ -6,6 +6,7 @@ some of these URLs stand in certificates, which anybody may write.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Final
 
 import yarl
 
@@ -14,6 +15,8 @@ from webhook.memory.cache import Memo
 from webhook.parsing import quote
 from webhook.registry.transport import Body, Transport
 from webhook.trust import Rejected, Unavailable
+
+_ABSENT: Final = frozenset({404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,19 @@ class Documents:
             limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda found: 256 + len(found.body or b"")
         )
 
-    async def ask(self, url: str, limit: int, *, post: Body | None = None, insecure_http: bool = False) -> bytes | None:
-        """See `trust.Registry.get` and `post`. Raises `Unavailable`, or `Rejected` for a URL that is none."""
+    async def ask(
+        self,
+        url: str,
+        limit: int,
+        *,
+        post: Body | None = None,
+        insecure_http: bool = False,
+        absent: frozenset[int] = _ABSENT,
+    ) -> bytes | None:
+        """See `trust.Registry.get` and `post`. `absent`: statuses that say that there is nothing.
+
+        Raises `Unavailable`, or `Rejected` for a URL that is none.
+        """
         target = _parse(url)
         host = self._transport.of(target)
         if target.scheme == "http" and not (insecure_http or host.plain_http):
@@ -41,11 +55,11 @@ class Documents:
 
         async def fetch() -> _Found:
             answer = await self._transport.get(host, target, limit, form=post)
-            if answer.status not in {200, 404}:
+            if answer.status != 200 and answer.status not in absent:
                 raise Unavailable(f"{quote(url, 120)}: answers {answer.status}")
             return _Found(answer.body if answer.status == 200 else None)
 
-        key: Hashable = (target, limit, post)
+        key: Hashable = (target, limit, post, absent)
         return (await self._kept.get(key, fetch)).body
 
 
