@@ -1,7 +1,7 @@
 """`kubectl trust demo`: the main job before your eyes, without a cluster.
 
 Nothing is staged but the cluster: the webhook is the real one, asked over TLS with AdmissionReviews as an API server sends
-them; the signatures were made by cosign 2.5.0 and 3.1.1 and skopeo 1.22.0 and are served byte for byte on loopback.
+them; the signatures were made by cosign 2.5.0 and 3.1.1, by key and keyless, and by skopeo 1.22.0, and are served byte for byte on loopback.
 """
 
 import asyncio
@@ -92,6 +92,9 @@ def _fill(stage: Stage) -> None:
     older.load("shop/both-v2-broken", signed_v2)
     older.load("shop/both-v3-broken", signed_v3)
     older.load("shop/both-v3-broken", signed_v2)
+    modern.load("keyless/signed-v2", captures / "cosign-keyless-sigtag")
+    older.load("keyless/signed-v3", captures / "cosign-keyless-bundle-rekor1")
+    older.load("keyless/somebody-elses", captures / "cosign-keyless-bundle-rekor1")
     modern.load("shop/unsigned", signed_v2)
     digest = modern.tags["shop/unsigned", "v1"]
     signature_tag = f"{digest.replace(':', '-')}.sig"
@@ -152,7 +155,7 @@ def _push_other_image(registry: EmbeddedRegistry, path: str) -> Digest:
 
 
 def _policies(stage: Stage) -> str:
-    """The policy of the demo: images and one key. The second one is there to be disappointed: its key signed nothing."""
+    """The policy of the demo: images and one key. Others are there to be disappointed: their key or their identity signed nothing."""
     release = {"cosign": {"key": (_captures() / "cosign.pub").read_text()}}
     other = {"cosign": {"key": (_captures() / "other.pub").read_text()}}
     vendor = {
@@ -175,8 +178,17 @@ def _policies(stage: Stage) -> str:
             _policy("strict", [f"{stage.modern}/shop/wrong-key"], [], {"name": "vendor", **other}),
             _policy("by-gpg", [by_gpg], [], {"name": "vendor", **vendor}),
             _policy("unreachable", ["127.0.0.1:1/**"], [], {"name": "release", **release}),
+            _policy("keyless", [f"{host}/keyless/signed-*" for host in hosts], [], _keyless("dev@acme.test")),
+            _policy("somebody", [f"{stage.older}/keyless/somebody-*"], [], _keyless("ops@acme.test")),
         ]
     )
+
+
+def _keyless(subject: str) -> dict[str, object]:
+    """A signer by identity, under the sigstore that the captures were made with; what they prove, they prove at any later time."""
+    who = {"issuer": "https://accounts.acme.test", "subject": subject}
+    root = (_captures() / "trusted_root.json").read_text()
+    return {"name": "ci", "cosign": {"keyless": who, "trustRoot": root}}
 
 
 def _policy(name: str, images: list[str], exclude: list[str], signer: Mapping[str, object]) -> str:
@@ -273,6 +285,16 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(stage.image("shop/wrong-key")),
             admitted=False,
             says='no signature by "vendor"',
+        ),
+        Scene(
+            "keyless by cosign 2 (certificate, log entry)", _deployment(stage.image("keyless/signed-v2")), admitted=True
+        ),
+        Scene("keyless by cosign 3 (bundle)", _deployment(stage.image("keyless/signed-v3", older=True)), admitted=True),
+        Scene(
+            "keyless, but by another identity",
+            _deployment(stage.image("keyless/somebody-elses", older=True)),
+            admitted=False,
+            says="signed by dev@acme.test, another subject",
         ),
         Scene(
             "signed with GPG by skopeo (lookaside store), one signature of two by the right key",
