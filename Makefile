@@ -67,6 +67,7 @@ clean:  ## remove what the other targets made
 	rm -rf .venv build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 manifests:  ## the plain YAML, from the chart (needs helm)
+	@command -v helm >/dev/null || { echo 'helm is not on the PATH: tests/e2e/README.md says where it comes from'; exit 1; }
 	@$(BIN)/kubectl-trust crd > manifests/crds.yaml && cp manifests/crds.yaml charts/trusted-images/files/crds.yaml
 	@helm template trusted-images charts/trusted-images -n trusted-images --no-hooks --skip-tests --set crds.install=false > manifests/install.yaml
 	@$(BIN)/python -m tests.chart_values > charts/trusted-images/README.md

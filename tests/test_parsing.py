@@ -32,6 +32,8 @@ from webhook.parsing import Invalid, convert, convert_all, quote, read_json
         (b"{", "x: not JSON in UTF-8"),
         (b"{} {}", "x: not JSON in UTF-8"),
         (b'"\xff"', "x: not JSON in UTF-8"),
+        (rb'{"a":["\uD800"]}', "x: text that is not Unicode"),
+        (rb'{"\udfff":1}', "x: text that is not Unicode"),
         ('"ä"'.encode("utf-16"), "x: not JSON in UTF-8"),
         (b"\xef\xbb\xbf{}", "x: not JSON in UTF-8"),
     ],
@@ -155,7 +157,7 @@ def test_invalid_keeps_its_complaints_apart_and_joins_them_to_be_read() -> None:
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'"\uDFFF x"', r'{"\ud83d": 1}', r'["\udc00\ud800"]'])
 def test_r07_half_of_a_surrogate_pair_is_no_text(text: str) -> None:
-    with pytest.raises(Invalid, match="what: half of a surrogate pair"):
+    with pytest.raises(Invalid, match="what: text that is not Unicode"):
         read_json(text.encode(), "what")
 
 

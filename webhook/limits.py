@@ -99,6 +99,24 @@ MAX_READING_PER_REGISTRY: Final = 12 * MIB
 MAX_FETCHES: Final = 1_000
 """Requests under way or waiting in one replica; the next one fails at once."""
 
+# ── Docker Content Trust ─────────────────────────────────────────────────────────────────────────────────────────────
+MAX_TUF_ROOT: Final = 512_000
+"""Bytes of root metadata: python-tuf, as the next four."""
+MAX_TUF_TIMESTAMP: Final = 16 * KIB
+"""Bytes of timestamp metadata."""
+MAX_TUF_SNAPSHOT: Final = 2_000_000
+"""Bytes of snapshot metadata."""
+MAX_TUF_TARGETS: Final = 5_000_000
+"""Bytes of targets metadata, of a delegation's too."""
+MAX_ROOT_ROTATIONS: Final = 256
+"""Versions of the root that are gone back to find one that a policy's key has signed."""
+MAX_TUF_DELEGATIONS: Final = 32
+"""Delegations in one targets metadata, and in one policy: python-tuf looks into as many."""
+MAX_TUF_VALUES: Final = 200_000
+"""Values of targets metadata, four to a tag: as many as its bytes can hold. Its hash has been compared before it is parsed."""
+MAX_URL: Final = 512
+"""Characters of a server's address in a policy."""
+
 # ── parsing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 MAX_JSON_DEPTH: Final = 64
 """Nested arrays and objects."""
@@ -158,7 +176,7 @@ MAX_INCLUSION_HASHES: Final = 64
 """Hashes of an inclusion proof: sizes of trees have 64 bits."""
 MAX_CHECKPOINT: Final = 64 * KIB
 """Characters of a log's checkpoint: those in use have a few hundred, and a hundred for each witness."""
-MAX_AUTHORITIES: Final = 32
+MAX_ROOT_ENTRIES: Final = 32
 """Certificate authorities, logs and timestamp authorities of one trust root, of each kind."""
 MAX_PATTERN: Final = 1 * KIB
 """Characters of a regular expression in a policy."""
@@ -218,12 +236,16 @@ PROOF_SECONDS: Final = 3600.0
 bounds how long a deleted signature is remembered."""
 MAX_PROOFS: Final = 100_000
 """Verified findings in memory."""
+MAX_VERSIONS: Final = 50_000
+"""Pieces of signed metadata whose highest version is in memory: five to a repository, 12 MB in all."""
 MAX_ANSWERS: Final = 2_000
 """Whole answers in memory, each of a few kB."""
 MAX_REMEMBERED_TAGS: Final = 100_000
 """tag → digest answers in memory."""
 MAX_BLOB_MEMORY: Final = 16 * MIB
 """Bytes of manifests and blobs kept by digest."""
+MAX_AUTHORITIES: Final = 64
+"""Certificate authorities of policies that are kept ready for connections."""
 MAX_TOKENS: Final = 10_000
 """Registry tokens in memory."""
 

@@ -60,18 +60,17 @@ class _Strict:
         raise Invalid(f"{self._what}: {name} is not JSON")
 
 
-def read_json(data: bytes, what: str) -> object:
+def read_json(data: bytes, what: str, most: int = limits.MAX_JSON_ITEMS) -> object:
     """The JSON document in `data`, refusing all that two readers could understand differently.
 
     Refused are duplicate keys, NaN and infinities, integers of more than `MAX_DIGITS` digits, nesting deeper than
-    `MAX_JSON_DEPTH`, more than `MAX_JSON_ITEMS` values, and anything that is not UTF-8, halves of surrogate pairs among it. `what`
-    names the document and begins the message.
+    `MAX_JSON_DEPTH`, more than `most` values, halves of surrogate pairs, and anything that is not UTF-8. `what` names the document and begins the message.
 
     Raises `Invalid`.
     """
     # Counted before anything is built: a few megabytes of brackets cost seconds of time and a multiple of memory.
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > limits.MAX_JSON_ITEMS:
-        raise Invalid(f"{what}: more than {limits.MAX_JSON_ITEMS} values")
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > most:
+        raise Invalid(f"{what}: more than {most} values")
     strict = _Strict(what)
     try:
         document: object = json.loads(
@@ -89,7 +88,7 @@ def read_json(data: bytes, what: str) -> object:
         raise Invalid(f"{what}: not JSON in UTF-8") from e
     _refuse_depth(document, what)
     if _SURROGATE.search(data):
-        _refuse_half_pairs(document, what)
+        _refuse_halves(document, what)
     return document
 
 
@@ -98,12 +97,12 @@ def _twice(members: Iterable[tuple[str, object]]) -> str:
     return next(key for key, count in Counter(key for key, _ in members).items() if count > 1)
 
 
-def _refuse_half_pairs(document: object, what: str) -> None:
-    """An escape can write half of a surrogate pair, which is no character, and which others replace, drop or refuse."""
+def _refuse_halves(document: object, what: str) -> None:
+    """Half a surrogate pair is no text: some readers put something else in its place, others fail on it later."""
     try:
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError as e:
-        raise Invalid(f"{what}: half of a surrogate pair") from e
+        raise Invalid(f"{what}: text that is not Unicode") from e
 
 
 def _refuse_depth(document: object, what: str) -> None:
@@ -136,8 +135,8 @@ def convert(data: object, kind: type[T], path: str) -> T:
 
 def _message(error: msgspec.ValidationError, path: str) -> str:
     text, _, where = str(error).partition(" - at `$")
-    # That a field may be left out is not news to whoever wrote something there.
-    text = text.replace("`", "").replace(" | null", "")
+    # That a field may be left out is not news to whoever wrote something there; and a field's name may be anybody's text.
+    text = quote(text.replace("`", "").replace(" | null", ""), limits.MAX_TEXT)
     return f"{path}{where.removesuffix('`')}: {text[:1].lower()}{text[1:]}"
 
 

@@ -12,11 +12,15 @@ from typing import Generic, Literal, NewType, Protocol, TypeVar
 import msgspec
 
 from webhook.image import Digest, ImageReference, Repository, Subject
-from webhook.verdict import Proof
+from webhook.verdict import Proof, Version
 
 
 class Rejected(Exception):
-    """The evidence was read in full, and it does not satisfy."""
+    """The evidence was read in full, and it does not satisfy. `versions`: of metadata in it that is genuine all the same."""
+
+    def __init__(self, reason: str, versions: tuple[Version, ...] = ()) -> None:
+        super().__init__(reason)
+        self.versions = versions
 
 
 class Unavailable(Exception):
@@ -139,11 +143,21 @@ class Registry(Protocol):
         """
         ...
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self,
+        url: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        ca: bytes | None = None,
+        about: Repository | None = None,
+    ) -> bytes | None:
         """What lies at a URL that is no part of a registry: a lookaside store, a notary server, a revocation list.
 
-        At most `limit` bytes, hashed by nobody; no login is shown to it. Plain HTTP is refused unless the operator allows it for
-        the host, or `insecure_http`: for what is signed itself.
+        At most `limit` bytes, hashed by nobody. Plain HTTP is refused unless the operator allows it for the host, or
+        `insecure_http`: for what is signed itself. `ca`: PEM certificates, one of which must stand behind the host's, in place of
+        all others. `about`: the repository that a service wants to give a token for; its logins are shown to its own host only, and
+        nobody's otherwise.
         """
         ...
 

@@ -16,13 +16,27 @@ from webhook.image import Subject
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """How new a piece of signed metadata is: its `number` only grows, so a lower one is an old state, played back.
+
+    `of` is the hash of what it is a version of, the keys that vouch for it included: nobody else's numbers are compared with
+    it. `what` says it for people.
+    """
+
+    of: bytes
+    what: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """What a successful check makes, and nothing else does.
 
     `identity` is who signed, as proven: `SHA256:` and the fingerprint of a key's SPKI, `GPG:` and that of a primary key, or what a certificate
     says. `origin` is where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified in-toto
-    statement, if any. `valid_until`: from this time on the same evidence would not prove it again (None: it always would). `serial`: of the
-    signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency log.
+    statement, if any. `valid_until`: from this time on the same evidence would not prove it again (None: it always would). `keys` are further
+    keys that it rests on: denying one of them takes it away. `versions`: of the metadata it rests on. `serial`: of the signer's
+    certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency log.
     """
 
     format: str
@@ -31,6 +45,8 @@ class Proof:
     signed_at: datetime | None = None
     statement: bytes | None = None
     valid_until: datetime | None = None
+    keys: frozenset[str] = frozenset()
+    versions: tuple[Version, ...] = ()
     serial: str | None = None
     log_index: int | None = None
 

@@ -161,7 +161,15 @@ class FakeRegistry:
         self._asked("signatures", subject.digest)
         return self.signature_lists.get((subject.repository.path, subject.digest))
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self,
+        url: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        ca: bytes | None = None,
+        about: Repository | None = None,
+    ) -> bytes | None:
         return self._document("get", url, b"", limit, insecure_http)
 
     async def post(

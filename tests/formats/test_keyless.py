@@ -94,6 +94,7 @@ def test_a_bundle_logged_by_rekor_1(instance: Sigstore, body: Callable[[Made], J
     assert made.valid_until is None
     assert made.serial == f"{int(made.serial or '', 16):x}"
     assert made.log_index == len(instance.log.leaves) - 1
+    assert made.keys == {key("keyless").fingerprint}
 
 
 @pytest.mark.parametrize("body", V2)

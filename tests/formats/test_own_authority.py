@@ -85,6 +85,7 @@ def test_a_chain_to_the_root_now_holds_until_its_first_certificate_ends() -> Non
         assert found.identity == f"issuer={fingerprint},subject=email:release@acme.test"
         assert (found.signed_at, found.valid_until) == (None, NOW + 30 * DAY)
         assert found.serial == f"{by.certificate.serial_number:x}"
+        assert found.keys == {fingerprint, SigningKey(by.key).fingerprint}
     under = leaf(INTERMEDIATE, ends=NOW + 90 * DAY)
     assert proof(signer(between=[INTERMEDIATE]), signed(under)).valid_until == NOW + 50 * DAY
 

@@ -185,6 +185,17 @@ async def test_v02_an_unforeseen_error_is_a_denial_with_a_number_and_no_detail(
     assert f"unforeseen error {number}: KeyError" in caplog.text
 
 
+async def test_v02_a_check_that_runs_out_of_time_is_undecided(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    world.signed("app", key("a"))
+    monkeypatch.setattr("webhook.formats.cosign.signer.Cosign.check", late)
+    outcome = await world.outcome([cosign()], f"{HOST}/app:v1")
+    assert isinstance(outcome, Undecided)
+    assert outcome.causes == ('signer "a": no answer in time',)
+
+
 async def test_pull_secrets_that_cannot_be_read_leave_it_undecided(world: World) -> None:
     world.signed("app", key("a"))
     outcome = await world.outcome([cosign()], f"{HOST}/app:v1", keychain=FakeKeychain(broken=True))

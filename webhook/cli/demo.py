@@ -1,17 +1,19 @@
 """`kubectl trust demo`: the main job before your eyes, without a cluster.
 
 Nothing is staged but the cluster: the webhook is the real one, asked over TLS with AdmissionReviews as an API server sends
-them; the signatures were made by cosign 2.5.0 and 3.1.1, by key and keyless, and by skopeo 1.22.0, and are served byte for byte on loopback.
+them; the signatures were made by cosign 2.5.0 and 3.1.1, by key and keyless, by skopeo 1.22.0 and notary 0.7.0, and are served byte for byte
+on loopback. Some of them end, so the judge's clock stands at the time when they were made.
 """
 
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 import json
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +41,10 @@ Exits with 1 if a verdict is not the expected one.
 _SECONDS: Final = 60.0
 _NAMESPACE: Final = "shop"
 _LOOKASIDE: Final = "/lookaside"
+
+_SIGNED_AT: Final = dt.datetime(2026, 11, 24, 0, 38, tzinfo=dt.UTC)
+_TRUSTED: Final = "127.0.0.1:5065/dct"
+"""The name that is signed in the trust data; it is fetched from the registry of the demo, as from a mirror."""
 
 _OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 
@@ -102,6 +108,11 @@ def _fill(stage: Stage) -> None:
     _tamper(modern, "shop/tampered", signature_tag)
     _tamper(older, "shop/both-v2-broken", signature_tag)
     _tamper_bundles(older, "shop/both-v3-broken", digest.replace(":", "-"))
+    # Tags that notary signed: v2 means the image, and v1 does too, but the registry has moved it.
+    modern.load_trust(_TRUSTED, captures / "dct")
+    modern.load("dct", signed_v2)
+    modern.tags["dct", "v2"] = digest
+    modern.tags["dct", "v1"] = _push_other_image(modern, "dct")
     # Another image, with the signature of the first one hung on it.
     other = _push_other_image(modern, "shop/borrowed")
     modern.load("shop/borrowed", signed_v2)
@@ -166,6 +177,7 @@ def _policies(stage: Stage) -> str:
             "identity": {"reference": "127.0.0.1:5065/gpg/app:v1"},
         }
     }
+    legacy = {"dct": {"server": f"http://{stage.modern}", "rootKeys": [(_captures() / "dct.pem").read_text()]}}
     hosts, by_gpg = [stage.modern, stage.older], f"{stage.modern}/shop/by-*"
     return "---\n".join(
         [
@@ -177,6 +189,7 @@ def _policies(stage: Stage) -> str:
             ),
             _policy("strict", [f"{stage.modern}/shop/wrong-key"], [], {"name": "vendor", **other}),
             _policy("by-gpg", [by_gpg], [], {"name": "vendor", **vendor}),
+            _policy("legacy", [_TRUSTED], [], {"name": "legacy", **legacy}),
             _policy("unreachable", ["127.0.0.1:1/**"], [], {"name": "release", **release}),
             _policy("keyless", [f"{host}/keyless/signed-*" for host in hosts], [], _keyless("dev@acme.test")),
             _policy("somebody", [f"{stage.older}/keyless/somebody-*"], [], _keyless("ops@acme.test")),
@@ -306,6 +319,13 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(stage.image("shop/by-other-gpg")),
             admitted=False,
             says="signed by unknown key GPG:882516DC24A16540A2BCCEBEAF282D19E8FD329A",
+        ),
+        Scene("Docker Content Trust, the tag is signed by notary", _deployment(f"{_TRUSTED}:v2"), admitted=True),
+        Scene(
+            "Docker Content Trust, the registry moved the tag",
+            _deployment(f"{_TRUSTED}:v1"),
+            admitted=False,
+            says="targets: tag v1 is signed for another image",
         ),
         Scene("Pod with a signed image", _review("", "Pod", pod), admitted=True),
         Scene(
@@ -457,13 +477,16 @@ async def _webhook(folder: Path) -> AsyncIterator[tuple[Stage, Asker]]:
         metrics = Metrics()
         store = local.load_policies([policy_file], hosting.HOME)
         # On loopback by plain HTTP, which only the operator can allow, and only host by host.
-        settings = RegistrySettings.plain_http([stage.modern, stage.older, "127.0.0.1:1"])
+        settings = replace(
+            RegistrySettings.plain_http([stage.modern, stage.older, "127.0.0.1:1"]),
+            mirrors=((_TRUSTED, f"{stage.modern}/dct"),),
+        )
         client = RegistryClient(settings, observe=metrics.fetched)
         stack.push_async_callback(client.close)
         log = ReviewLog(stack.enter_context((folder / "reviews.log").open("wb")))
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics)
+        decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics, lambda: _SIGNED_AT)
         certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], hosting.now()))
         listening = hosting.listening(
             decider,

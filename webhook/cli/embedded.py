@@ -1,4 +1,7 @@
-"""A read-only registry on loopback that serves what real signers left in real ones. For `demo` and nothing else."""
+"""A read-only registry on loopback that serves what real signers left in real ones, and what they left on a notary server.
+
+For `demo` and nothing else.
+"""
 
 import contextlib
 import json
@@ -23,7 +26,7 @@ class EmbeddedRegistry:
     tags: dict[tuple[str, str], Digest] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    """By path: what lies on the same host and is no part of the registry, as a lookaside store does."""
+    """By path: what lies on the same host and is no part of the registry, as a lookaside store or a notary server does."""
 
     def load(self, path: str, folder: Path) -> None:
         """Takes over a captured repository: its tags, manifests and blobs, byte for byte."""
@@ -33,6 +36,13 @@ class EmbeddedRegistry:
             self.add_manifest(path, file.read_bytes())
         for tag, digest in json.loads((folder / "tags.json").read_bytes()).items():
             self.tags[path, tag] = digest
+
+    def load_trust(self, name: str, folder: Path) -> None:
+        """Takes over what a notary server held about the repository `name`: under its own names, and those with hashes."""
+        for file in folder.rglob("*.json"):
+            role, content = file.relative_to(folder).as_posix().removesuffix(".json"), file.read_bytes()
+            for asked in (role, f"{role}.{digest_of(content).removeprefix('sha256:')}"):
+                self.files[f"/v2/{name}/_trust/tuf/{asked}.json"] = content
 
     def add_blob(self, content: bytes) -> Digest:
         """Keeps a blob under the digest of its bytes."""

@@ -6,7 +6,9 @@ An explicit row and no discovery: the type checker proves that a module fits, an
 from collections.abc import Mapping
 from typing import Any, Final
 
-from webhook.formats import cosign, gpg, static
+from webhook.formats import cosign, dct, gpg, static
 from webhook.trust import Format
 
-FORMATS: Final[Mapping[str, Format[Any]]] = {row.name: row for row in (cosign.FORMAT, gpg.FORMAT, static.FORMAT)}
+FORMATS: Final[Mapping[str, Format[Any]]] = {
+    row.name: row for row in (cosign.FORMAT, dct.FORMAT, gpg.FORMAT, static.FORMAT)
+}

@@ -153,8 +153,8 @@ def parse_trust_root(data: bytes, path: str) -> TrustRoot:
     if root.media_type not in _MEDIA_TYPES:
         raise Invalid(f"{path}.mediaType: not that of a trust root whose version is known")
     for name in ("tlogs", "certificate_authorities", "ctlogs", "timestamp_authorities"):
-        if len(getattr(root, name)) > limits.MAX_AUTHORITIES:
-            raise Invalid(f"{path}: more than {limits.MAX_AUTHORITIES} {name.replace('_', ' ')}")
+        if len(getattr(root, name)) > limits.MAX_ROOT_ENTRIES:
+            raise Invalid(f"{path}: more than {limits.MAX_ROOT_ENTRIES} {name.replace('_', ' ')}")
     authorities = tuple(
         _authority(one, f"{path}.certificateAuthorities[{i}]") for i, one in enumerate(root.certificate_authorities)
     )

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Protocol, TypeVar, assert_never
 from weakref import WeakValueDictionary
@@ -22,6 +22,7 @@ from webhook.image import Digest, ImageReference, Repository, Subject, parse_ref
 from webhook.judge.workload import Placed, Question
 from webhook.memory.cache import Memo, Remembered, jittered
 from webhook.memory.store import Snapshot
+from webhook.memory.versions import Versions
 from webhook.parsing import Invalid
 from webhook.policy import require
 from webhook.policy.policy import ContainerKind, NamedSigner, Policy
@@ -159,6 +160,7 @@ class Judge:
         self._now = now
         self._observer = observer
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._versions = Versions()
         self._findings: Memo[Finding] = Memo(lambda finding: _seconds_to_keep(finding, self._now()), limits.MAX_PROOFS)
 
     async def judge(self, question: Question, snapshot: Snapshot, keychain: Keychain, deadline: float) -> Judged:
@@ -293,20 +295,35 @@ class Judge:
     async def _weigh(self, signer: Signer, claim: Claim, registry: Registry, *, every_proof: bool) -> Finding:
         """Reads and checks evidence until there is a proof, or to its end where all proofs count."""
         tally = _Tally()
+        began = self._versions.moment()
         try:
             async with aclosing(signer.collect(claim, registry)) as evidence:
                 async for item in evidence:
-                    tally.add(await self._check(signer, item, claim) if isinstance(item, Untrusted) else item)
+                    tally.add(await self._check(signer, item, claim, began) if isinstance(item, Untrusted) else item)
                     if tally.proofs and not every_proof:
                         break
         except Exception as e:  # noqa: BLE001 - one place that cannot be read must not take the proofs of another
             tally.add(_as_value(e))
         return tally.finding()
 
-    async def _check(self, signer: Signer, untrusted: Untrusted, claim: Claim) -> Proof | Rejected | Unavailable:
-        """In the pool: how long it takes is the publisher's choice."""
+    async def _check(
+        self, signer: Signer, untrusted: Untrusted, claim: Claim, began: float
+    ) -> Proof | Rejected | Unavailable:
+        """In the pool: how long it takes is the publisher's choice. `began`: when the evidence began to be fetched."""
         loop = asyncio.get_running_loop()
-        return await _value_of(loop.run_in_executor(self._pool, signer.check, untrusted, claim, self._now()))
+        checking = loop.run_in_executor(self._pool, signer.check, untrusted, claim, self._now())
+        return self._measured(await _value_of(checking), began)
+
+    def _measured(self, found: Proof | Rejected | Unavailable, began: float) -> Proof | Rejected | Unavailable:
+        """What was found, unless it is a proof over an old state. What is genuine is learnt from, also where it does not satisfy."""
+        if isinstance(found, Unavailable):
+            return found
+        behind = self._versions.behind(found.versions, began)
+        self._versions.learn(found.versions)
+        if isinstance(found, Rejected):
+            return found
+        # What is remembered of a proof needs no versions any more.
+        return Rejected(f"an old state, played back: {behind}") if behind else replace(found, versions=())
 
 
 @dataclass(slots=True)
@@ -537,7 +554,7 @@ def _denied_key(case: _Case, covering: Policy, denied: frozenset[str]) -> Denied
         return _SILENT
     if isinstance(kept, Unknown):
         return Undecided(kept.causes, case.subject)
-    signed = sorted({proof.identity for proof in finding.proofs} & denied)
+    signed = sorted(frozenset().union(*map(_vouching, finding.proofs)) & denied)
     return Denied((f"signed by {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
 
 
@@ -577,8 +594,13 @@ def _is_missing_some(case: _Case, policy: Policy) -> bool:
 def _without(finding: Finding, identities: frozenset[str]) -> Finding:
     if not identities or not isinstance(finding, Satisfied):
         return finding
-    proofs = frozenset(proof for proof in finding.proofs if proof.identity not in identities)
+    proofs = frozenset(proof for proof in finding.proofs if not _vouching(proof) & identities)
     return Satisfied(proofs, finding.causes) if proofs else Unsatisfied(("signed only by a denied key",))
+
+
+def _vouching(proof: Proof) -> frozenset[str]:
+    """Everybody whose denial takes the proof away."""
+    return proof.keys | {proof.identity}
 
 
 def _no_signature(name: str, reasons: Sequence[str]) -> str:

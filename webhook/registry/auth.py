@@ -31,6 +31,10 @@ _KNOWN_REALMS: Final = {
 }
 
 
+class LoginRefused(Unavailable):
+    """A token service does not accept this login; the next one may do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """How a registry wants to be asked. `realm` is the token service's address; none for Basic."""

@@ -19,9 +19,9 @@ from webhook.image import Digest, ImageReference, Repository, Subject, digest_of
 from webhook.memory.cache import Memo, Remembered
 from webhook.parsing import Invalid, convert, quote, read_json
 from webhook.registry import auth
-from webhook.registry.auth import Challenge
+from webhook.registry.auth import Challenge, LoginRefused
 from webhook.registry.dockerconfig import DockerConfigKeychain
-from webhook.registry.documents import Documents
+from webhook.registry.documents import Documents, Login
 from webhook.registry.settings import FixedSettings, HostSettings, RegistrySettings, Settings
 from webhook.registry.transport import Answer, Body, Timeouts, Transport
 from webhook.trust import (
@@ -102,10 +102,6 @@ class _FoundList:
     body: bytes | None
 
 
-class _LoginRefused(Unavailable):
-    """A token service does not accept this login; the next one may do."""
-
-
 @dataclass(frozen=True, slots=True)
 class _KeptToken:
     header: str
@@ -128,10 +124,10 @@ class RegistryClient:
         self._transport = Transport(
             self.settings, private_addresses=private_addresses, observe=observe, timeouts=timeouts, clock=clock
         )
-        self.documents = Documents(self._transport)
+        self.documents = Documents(self._transport, self._authorized)
         # Hosts are named by Pods, so what is kept of them is bounded.
-        self._challenges: cachetools.LRUCache[str, Challenge | None] = cachetools.LRUCache(limits.MAX_TOKENS)
-        self._first: cachetools.LRUCache[str, asyncio.Lock] = cachetools.LRUCache(limits.MAX_TOKENS)
+        self._challenges: cachetools.LRUCache[HostSettings, Challenge | None] = cachetools.LRUCache(limits.MAX_TOKENS)
+        self._first: cachetools.LRUCache[HostSettings, asyncio.Lock] = cachetools.LRUCache(limits.MAX_TOKENS)
         self._tokens: Memo[_KeptToken] = Memo(lambda token: token.seconds, limits.MAX_TOKENS, clock=clock)
         self._tags: Memo[Resolved] = Memo(limits.TAG_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
         self._digests: Memo[Resolved] = Memo(limits.PROOF_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
@@ -167,6 +163,11 @@ class RegistryClient:
         place = self._location(repository)
         own, operators = await keychain.access(place), self._operators_keychain(place)
         return own if operators is None else (*own, *await operators.access(place))
+
+    async def login_elsewhere(self, keychain: Keychain, repository: Repository) -> Login:
+        """What a service that keeps something about a repository may be shown, if it asks. Raises `Unavailable`."""
+        access = await self.opened(keychain, repository)
+        return Login(f"repository:{repository}:pull", self._location(repository).registry, access)
 
     def _location(self, repository: Repository) -> Repository:
         """Where a repository is fetched from, and whose logins open it: itself, or its place in a mirror."""
@@ -319,7 +320,7 @@ class RegistryClient:
         for credential in access or (None,):
             try:
                 answer = await self._authorized(registry, url, limit, credential, headers, scope)
-            except _LoginRefused as e:
+            except LoginRefused as e:
                 refusal = refusal or e
                 continue
             status = answer.status
@@ -352,19 +353,19 @@ class RegistryClient:
             sent = headers if authorization is None else {**headers, "Authorization": authorization}
             return await self._transport.get(registry, url, limit, headers=sent)
 
-        if registry.host not in self._challenges:
+        if registry not in self._challenges:
             # One request of many at once meets the challenge; the others wait, and bring their token.
-            async with self._first.setdefault(registry.host, asyncio.Lock()):
-                if registry.host not in self._challenges:
+            async with self._first.setdefault(registry, asyncio.Lock()):
+                if registry not in self._challenges:
                     answer = await send()
-                    self._challenges[registry.host] = self._challenge_in(answer, registry)
+                    self._challenges[registry] = self._challenge_in(answer, registry)
                     if answer.status != 401:
                         return answer
         answer = await send()
         if answer.status != 401:
             return answer
         # The challenge has changed, or a token has ended early: once more, and no further.
-        self._challenges[registry.host] = self._challenge_in(answer, registry)
+        self._challenges[registry] = self._challenge_in(answer, registry)
         self._tokens.forget(_token_key(registry, scope, credential))
         return await send()
 
@@ -374,7 +375,7 @@ class RegistryClient:
         return auth.parse_challenge(answer.headers.getall("WWW-Authenticate", []), registry.host)
 
     async def _authorization(self, registry: HostSettings, scope: str, credential: Credential | None) -> str | None:
-        challenge = self._challenges.get(registry.host)
+        challenge = self._challenges.get(registry)
         if challenge is None:
             return None
         if challenge.realm is None:
@@ -409,7 +410,7 @@ class RegistryClient:
         answer = await self._transport.get(registry, url, limits.MAX_TOKEN, headers=headers, form=form)
         if answer.status != 200:
             who = "refuses the credentials" if credential is not None else "gives no token to strangers"
-            kind = _LoginRefused if answer.status in {400, 401, 403} else Unavailable
+            kind = LoginRefused if answer.status in {400, 401, 403} else Unavailable
             raise kind(f"{registry.host}: its token service {who} ({answer.status})")
         try:
             token = convert(read_json(answer.body, "token"), _Token, "token")
@@ -428,7 +429,7 @@ class RegistryClient:
 
 
 def _token_key(registry: HostSettings, scope: str, credential: Credential | None) -> Hashable:
-    return registry.host, scope, credential
+    return registry, scope, credential
 
 
 def _size_of_found(found: _Found) -> int:
@@ -462,9 +463,18 @@ class RegistryPort:
         """The list of the signature extension, or None where there is no such extension."""
         return await self._client.signatures(subject, await self._access(subject.repository))
 
-    async def get(self, url: str, limit: int, *, insecure_http: bool = False) -> bytes | None:
+    async def get(
+        self,
+        url: str,
+        limit: int,
+        *,
+        insecure_http: bool = False,
+        ca: bytes | None = None,
+        about: Repository | None = None,
+    ) -> bytes | None:
         """What lies at a URL."""
-        return await self._client.documents.ask(url, limit, insecure_http=insecure_http)
+        login = None if about is None else await self._client.login_elsewhere(self._keychain, about)
+        return await self._client.documents.ask(url, limit, insecure_http=insecure_http, ca=ca, login=login)
 
     async def post(
         self, url: str, body: bytes, media_type: str, limit: int, *, insecure_http: bool = False

@@ -49,7 +49,10 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """How one registry is reached. `configured`: the operator named it, so that it may have a private address."""
+    """How one registry is reached. `configured`: the operator named it, so that it may have a private address.
+
+    `authority`: PEM certificates that a policy gave for this host, in place of `ca`.
+    """
 
     host: str
     plain_http: bool = False
@@ -57,6 +60,7 @@ class HostSettings:
     dockerconfig: Path | None = None
     realms: frozenset[str] = frozenset()
     configured: bool = False
+    authority: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

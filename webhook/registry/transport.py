@@ -135,6 +135,7 @@ class Transport:
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[Path | None, tuple[float, ssl.SSLContext]] = {}
+        self._given: cachetools.LRUCache[bytes, ssl.SSLContext] = cachetools.LRUCache(limits.MAX_AUTHORITIES)
         # Hosts are named by Pods, so what is kept of them is bounded.
         self._rests_until: cachetools.LRUCache[str, float] = cachetools.LRUCache(limits.MAX_TOKENS)
         self._requests = Share("requests", limits.MAX_FETCHES, limits.MAX_WAITING_PER_REGISTRY)
@@ -262,7 +263,7 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
                 timeout=timeout,
-                ssl=self._context(self._ca(registry, url)),
+                ssl=self._tls(registry, url),
             ) as response:
                 status = response.status
                 with self._bytes.holding(registry.host) as held:
@@ -276,6 +277,23 @@ class Transport:
             raise _cause(e, host) from e
         finally:
             self._observe(registry.host, status)
+
+    def _tls(self, registry: HostSettings, url: yarl.URL) -> ssl.SSLContext:
+        """A policy's authority is for the host it was given for, and for nobody it points to."""
+        if registry.authority is not None and self.of(url).host == registry.host:
+            return self._context_of(registry.authority)
+        return self._context(self._ca(registry, url))
+
+    def _context_of(self, authority: bytes) -> ssl.SSLContext:
+        """The same, made of the certificates that a policy holds."""
+        context = self._given.get(authority)
+        if context is None:
+            try:
+                context = self._given[authority] = ssl.create_default_context(cadata=authority.decode("ascii"))
+            except (ValueError, ssl.SSLError) as e:
+                raise Unavailable("the certificate authority of the policy cannot be used") from e
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
 
     def _ca(self, registry: HostSettings, url: yarl.URL) -> Path | None:
         """The private authority of the host that is really asked, a token service or a redirect's target included."""

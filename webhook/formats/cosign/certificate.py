@@ -125,6 +125,7 @@ class OwnAuthority:
             valid_until=None if testimony.moments else min(until),
             serial=f"{leaf.serial_number:x}",
             log_index=testimony.log_index,
+            keys=frozenset({key.fingerprint, anchor.fingerprint}),
         )
 
     def dangers(self) -> tuple[str, ...]:

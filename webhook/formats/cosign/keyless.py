@@ -49,8 +49,13 @@ class Keyless:
         # (6) Whose it is.
         certified = read_certified(leaf)
         self.demand.check(certified)
-        serial = f"{leaf.serial_number:x}"
-        return Signatory(str(certified), testimony.signed_at, None, serial, testimony.log_index)
+        return Signatory(
+            identity=str(certified),
+            signed_at=testimony.signed_at,
+            serial=f"{leaf.serial_number:x}",
+            log_index=testimony.log_index,
+            keys=frozenset({key.fingerprint}),
+        )
 
     def dangers(self) -> tuple[str, ...]:
         """Those of the identity that is demanded."""

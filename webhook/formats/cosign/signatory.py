@@ -16,6 +16,7 @@ class Signatory:
     valid_until: datetime | None = None
     serial: str | None = None
     log_index: int | None = None
+    keys: frozenset[str] = frozenset()
 
 
 class SignedBy(Protocol):

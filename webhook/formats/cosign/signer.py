@@ -72,6 +72,7 @@ class Cosign:
             signed_at=signatory.signed_at,
             statement=published.envelope_payload,
             valid_until=signatory.valid_until,
+            keys=signatory.keys,
             serial=signatory.serial,
             log_index=signatory.log_index,
         )
