@@ -47,15 +47,17 @@ def warm(count: int) -> list[Figure]:
 def cold() -> list[Figure]:
     """An image nobody has asked about: requests to its registry, and the time of the first answer."""
     figures = []
-    for name, path, target in (("classic", "shop/app", 3), ("bundle", "shop/bundle", 5)):
-        seconds, requests = [], 0.0
+    paths = (("classic", "shop/app", 3), ("bundle", "shop/bundle", 5), ("keyless", "keyless/bundle", 5))
+    for name, path, target in paths:
+        seconds, cpu, requests = [], [], 0.0
         for _ in range(_ROUNDS):
-            with server(1) as running:
+            with server(1, keyless=name == "keyless") as running:
                 connection = Connection(running.ready["webhook"])
                 body = world.deployment_review([f"{running.ready['host']}/{path}:v1"])
-                started = time.perf_counter()
+                before, started = running.state()["cpu"], time.perf_counter()
                 answer = connection.review(body)
                 seconds.append(time.perf_counter() - started)
+                cpu.append(running.state()["cpu"] - before)
                 if not answer["allowed"]:
                     raise SystemExit(f"the signed image was refused: {answer}")
                 requests = running.state()["requests"]
@@ -65,6 +67,7 @@ def cold() -> list[Figure]:
         figures += [
             Figure(f"cold requests, {name}", requests, target, "requests"),
             Figure(f"cold latency, {name}, registry on loopback", statistics.median(seconds) * 1e3, None, "ms"),
+            Figure(f"cold CPU, {name}, its registry's included", statistics.median(cpu) * 1e3, None, "ms"),
         ]
     return figures
 

@@ -67,10 +67,10 @@ class Server:
 
 
 @contextmanager
-def server(policies: int) -> Iterator[Server]:
-    """A measured process with so many policies."""
+def server(policies: int, *, keyless: bool = False) -> Iterator[Server]:
+    """A measured process with so many policies; `keyless`: and one that wants an identity."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "bench.server", str(policies)]
+    command = [sys.executable, "-m", "bench.server", str(policies), *(["keyless"] if keyless else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ourselves
         try:
             if process.stdout is None:

@@ -1,6 +1,6 @@
 """The process that is measured: the webhook as `serve` composes it, with a no-op TLS handler beside it.
 
-Run by the benchmarks as `python -m bench.server POLICIES`; prints one line of JSON with its ports, then follows commands on
+Run by the benchmarks as `python -m bench.server POLICIES [keyless]`; prints one line of JSON with its ports, then follows commands on
 standard input, one word a line, and answers each with a line.
 """
 
@@ -43,16 +43,17 @@ def _rss() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-async def _main(count: int) -> None:
+async def _main(count: int, *, keyless: bool) -> None:
     async with contextlib.AsyncExitStack() as stack:
         registry = await stack.enter_async_context(serving(HTTPRegistry(FakeRegistry())))
         host = registry.host
         world.sign(registry.registry, host)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], dt.datetime.now(dt.UTC)))
+        further = [world.sign_keyless(registry.registry)] if keyless else []
         before, started = _rss(), time.perf_counter()
         store = PolicyStore()
-        store.replace_all([world.policy(host), *world.other_policies(count - 1)])
+        store.replace_all([world.policy(host), *world.other_policies(count - 1), *further])
         store.set_ready()
         loaded = time.perf_counter() - started
         gc.collect()
@@ -101,4 +102,4 @@ def _tell(document: dict[str, object]) -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(_main(int(sys.argv[1])))
+    uvloop.run(_main(int(sys.argv[1]), keyless="keyless" in sys.argv))

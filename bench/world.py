@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tests.fake.registry import FakeRegistry
-from tests.fake.signing import key, sign_bundle, sign_classic
+from tests.fake.registry import FakeRegistry, to_json
+from tests.fake.signing import key, sign_bundle, sign_classic, statement
+from tests.fake.sigstore import ISSUER, SUBJECT, Sigstore
 from webhook.formats import FORMATS
 from webhook.policy.parse import parse_policy
 from webhook.policy.policy import Policy
@@ -25,6 +26,19 @@ def sign(registry: FakeRegistry, host: str) -> None:
         edit_payload=lambda payload: payload["critical"]["identity"].update({"docker-reference": name}),
     )  # fmt: skip
     sign_bundle(registry, "shop/bundle", registry.push_image("shop/bundle", "v1", b"bundle"), SIGNER)
+
+
+def sign_keyless(registry: FakeRegistry) -> Policy:
+    """Puts `keyless/bundle`, signed as cosign 3 does under a sigstore of its own, into the registry; and the policy that wants it."""
+    instance = Sigstore()
+    digest = registry.push_image("keyless/bundle", "v1", b"keyless")
+    sign_bundle(
+        registry, "keyless/bundle", digest, SIGNER, content=to_json(instance.bundle(to_json(statement(digest))))
+    )
+    root = KeyRef(instance.trusted_root())
+    by = {"keyless": {"issuer": ISSUER, "subject": SUBJECT}, "trustRoot": root}
+    spec = {"images": ["**/keyless/**"], "signers": [{"name": "ci", "cosign": by}]}
+    return parse_policy(PolicyKey("shop", "keyless"), spec, {root: root.encode()}, FORMATS, "trusted-images")
 
 
 def policy(host: str, name: str = "shop") -> Policy:

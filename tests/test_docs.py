@@ -16,7 +16,7 @@ from webhook import keys
 from webhook.formats import FORMATS
 from webhook.policy import parse
 from webhook.policy.exceptionparse import parse_exception, parse_exception_document
-from webhook.policy.keyref import Key, ObjectKey
+from webhook.policy.keyref import Key, ObjectKey, PublicRoot
 from webhook.registry.settings import parse_settings
 
 ROOT = Path(__file__).parents[1]
@@ -41,8 +41,12 @@ def read_any_key(reference: Key) -> bytes:
     public = load_pem_public_key(pem)
     assert isinstance(public, EllipticCurvePublicKey)
     texts = {"evidence.pem": DEVICE.attest(public) + DEVICE.f9.pem, "roots.pem": DEVICE.root.pem}
-    texts["root.pem"] = captures.key("notation/root.pem").decode()
+    files = {"trusted_root.json": "trusted_root.json", "root.pem": "byo-root.pem", "tsa.pem": "tsa-chain.pem"}
+    if isinstance(reference, PublicRoot):
+        return captures.PUBLIC_ROOT
     entry = reference.entry if isinstance(reference, ObjectKey) else ""
+    if entry in files:
+        return captures.key(files[entry])
     if entry.endswith((".asc", ".gpg")):
         return captures.key("gpg-rsa3072.pub")
     return texts[entry].encode() if entry in texts else pem

@@ -153,3 +153,14 @@ def test_invalid_keeps_its_complaints_apart_and_joins_them_to_be_read() -> None:
     assert Invalid("a", "b").complaints == ("a", "b")
     assert "a" in str(Invalid("a", "b"))
     assert "b" in str(Invalid("a", "b"))
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"\uDFFF x"', r'{"\ud83d": 1}', r'["\udc00\ud800"]'])
+def test_r07_half_of_a_surrogate_pair_is_no_text(text: str) -> None:
+    with pytest.raises(Invalid, match="what: text that is not Unicode"):
+        read_json(text.encode(), "what")
+
+
+@pytest.mark.parametrize(("text", "means"), [(r'"\ud83d\ude00"', "\U0001f600"), (r'"\\ud800"', r"\ud800")])
+def test_whole_pairs_and_what_only_looks_like_one_are_text(text: str, means: str) -> None:
+    assert read_json(text.encode(), "what") == means

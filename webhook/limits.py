@@ -202,6 +202,20 @@ MAX_OCSP: Final = 64 * KIB
 """Bytes of one OCSP answer: a few thousand with the responder's certificate."""
 CLOCK_SKEW: Final = 300.0
 """Seconds that the clock of whoever issues revocation data may be ahead of ours."""
+MAX_INCLUSION_HASHES: Final = 64
+"""Hashes of an inclusion proof: sizes of trees have 64 bits."""
+MAX_CHECKPOINT: Final = 64 * KIB
+"""Characters of a log's checkpoint: those in use have a few hundred, and a hundred for each witness."""
+MAX_ROOT_ENTRIES: Final = 32
+"""Certificate authorities, logs and timestamp authorities of one trust root, of each kind."""
+MAX_PATTERN: Final = 1 * KIB
+"""Characters of a regular expression in a policy."""
+MAX_PATTERN_MEMORY: Final = 1 * MIB
+"""Bytes that one regular expression may take while it is matched: RE2 stays linear in time within any such bound."""
+MAX_IDENTITY: Final = 8 * KIB
+"""Characters of an identity in a certificate, which regular expressions are held against."""
+MAX_TUF_FILE: Final = 5_000_000
+"""Bytes of one file of a TUF repository; python-tuf bounds each kind of them more closely."""
 MIN_RSA_BITS: Final = 2_048
 MAX_RSA_BITS: Final = 8_192
 """Bits of an RSA modulus: larger ones cost CPU that anybody could make us spend."""

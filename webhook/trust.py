@@ -275,7 +275,8 @@ class Format(Generic[S]):
 
     `about` says in one sentence, for people who write policies, what such a signer stands for.
     `keys` lists the key references in `spec` with their paths below it (`.keys[1]`). `build` gets all of them resolved; it
-    raises `parsing.Invalid`, each complaint beginning with such a path. `hold` makes of a signer one that counts only by keys
+    raises `parsing.Invalid`, each complaint beginning with such a path. `examine` does so with what can be told while the keys
+    have not been read, and gives what is dangerous about it (`Signer.dangers`). `hold` makes of a signer one that counts only by keys
     which the evidence shows to be in hardware, and says where they are; it raises the same, with paths below `hardware`. None: the
     identities that these signers prove are no keys.
     """
@@ -285,6 +286,7 @@ class Format(Generic[S]):
     spec: type[S]
     keys: Callable[[S], Iterable[tuple[str, KeyRef]]]
     build: Callable[[S, Mapping[KeyRef, bytes]], Signer]
+    examine: Callable[[S], tuple[str, ...]] = lambda _: ()
     hold: Callable[[Signer, HardwareEvidence], tuple[Signer, tuple[Device, ...]]] | None = None
 
 

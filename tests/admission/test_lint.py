@@ -68,3 +68,28 @@ async def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
         _, answer = await webhook.post(document, "/validate-policies")
         assert answer["response"]["status"]["code"] == 422
         assert (await webhook.post({}, "/validate-policies"))[0] == 400
+
+
+async def test_m10_what_is_wrong_or_dangerous_whatever_the_trust_root_is(tmp_path: Path) -> None:
+    async with serving(tmp_path) as webhook:
+
+        async def asked(**cosign: Any) -> dict[str, Any]:
+            spec = {"images": ["ghcr.io/**"], "signers": [{"name": "a", "cosign": cosign}]}
+            _, answer = await webhook.post(write(spec), "/validate-policies")
+            found: dict[str, Any] = answer["response"]
+            return found
+
+        issuer = "https://accounts.test"
+        good = await asked(keyless={"issuer": issuer, "subject": "dev@acme.test"})
+        assert good["allowed"]
+        assert "warnings" not in good
+        wide = await asked(keyless={"issuer": issuer, "subjectRegex": ".*"})
+        assert wide["allowed"]
+        assert wide["warnings"] == ['signer "a": keyless.subjectRegex .* fits anybody']
+        root = "configmap://sigstore#trusted_root.json"
+        half = await asked(keyless={"issuer": issuer}, trustRoot=root)
+        assert half["status"]["message"] == (
+            "spec.signers[0].cosign.keyless: exactly one of subject and subjectRegex is wanted"
+        )
+        unlogged = await asked(keyless={"issuer": issuer, "subject": "x"}, tlog="ignore")
+        assert unlogged["status"]["message"].startswith("spec.signers[0].cosign.tlog: with keyless, a log entry")

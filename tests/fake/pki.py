@@ -107,18 +107,25 @@ def timestamp(
     status: str = "granted",
     bare: bool = False,
     changed: Any = None,
+    imprint: bytes | None = None,
+    nonce: int | None = None,
 ) -> bytes:
-    """An RFC 3161 response (`bare`: the token alone) over `message`, with these certificates in this order, or its own."""
+    """An RFC 3161 response (`bare`: the token alone) over `message`, with these certificates in this order, or its own.
+
+    `imprint` and `nonce`: as a request says them, whose message nobody has shown.
+    """
     info: dict[str, Any] = {
         "version": "v1",
         "policy": policy,
         "message_imprint": {
             "hash_algorithm": algos.DigestAlgorithm({"algorithm": algorithm}),
-            "hashed_message": hashlib.new(algorithm, message).digest(),
+            "hashed_message": hashlib.new(algorithm, message).digest() if imprint is None else imprint,
         },
         "serial_number": 4711,
         "gen_time": at,
     }
+    if nonce is not None:
+        info["nonce"] = nonce
     if accuracy is not None:
         info["accuracy"] = {
             "seconds": accuracy.seconds,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests import captures
 from tests.captures import IMAGE, INDEX, NOW
+from tests.fake.pki import CODE_SIGNING, issue
 from tests.fake.registry import OCI_MANIFEST, FakeRegistry, to_json
 from tests.fake.signing import (
     SLSA,
@@ -218,9 +219,9 @@ async def test_c12_anything_but_one_signature_is_rejected(registry: FakeRegistry
 def test_c16_a_key_and_keys_in_one_signer_are_refused() -> None:
     spec = CosignSpec(key=KeyRef(key("a").pem), keys=(KeyRef(key("b").pem),))
     materials = {KeyRef(key(n).pem): key(n).pem.encode() for n in "ab"}
-    with pytest.raises(Invalid, match="exactly one of key and keys"):
+    with pytest.raises(Invalid, match="exactly one of key, keys, keyless and certificate"):
         FORMAT.build(spec, materials)
-    with pytest.raises(Invalid, match="exactly one of key and keys"):
+    with pytest.raises(Invalid, match="exactly one of key, keys, keyless and certificate"):
         FORMAT.build(CosignSpec(), {})
     with pytest.raises(Invalid, match="empty, so nobody could sign"):
         FORMAT.build(CosignSpec(keys=()), {})
@@ -543,15 +544,22 @@ async def test_d01_log_entries_and_timestamps(
     assert await identities(cosign(), claim_of(image), registry) == {key("a").fingerprint}
 
 
+def leaf() -> dict[str, str]:
+    """Somebody's certificate, as a bundle holds it."""
+    return {"rawBytes": base64.b64encode(issue("release", purposes=[CODE_SIGNING]).der).decode()}
+
+
 # ── shapes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
         (lambda b: b.update(mediaType="application/x"), "bundle.mediaType: application/x is not supported"),
-        (lambda b: b["verificationMaterial"].update(certificate={"rawBytes": "x"}), "signed with a certificate"),
-        (lambda b: b["verificationMaterial"].update(x509CertificateChain={}), "signed with a certificate"),
-        (lambda b: b["verificationMaterial"].pop("publicKey"), "not a signed statement with a public key"),
-        (lambda b: b.pop("dsseEnvelope"), "not a signed statement with a public key"),
+        (lambda b: b["verificationMaterial"].update(certificate={"rawBytes": "x"}), "certificate.rawBytes: not base64"),
+        (lambda b: b["verificationMaterial"].update(certificate=leaf()), "either a public key or a certificate"),
+        (lambda b: b.update(verificationMaterial={"certificate": leaf()}), "signed with a certificate"),
+        (lambda b: b["verificationMaterial"].update(x509CertificateChain={}), "missing required field certificates"),
+        (lambda b: b["verificationMaterial"].pop("publicKey"), "either a public key or a certificate"),
+        (lambda b: b.pop("dsseEnvelope"), "either a public key or a certificate"),
         (lambda b: b["verificationMaterial"]["publicKey"].update(hint=key("z").hint), "signed by unknown key SHA256:"),
         (lambda b: b["verificationMaterial"]["publicKey"].update(hint="\x1b[31m"), r"signed by unknown key \x1b[31m"),
         (lambda b: b["verificationMaterial"]["publicKey"].update(hint="AAAA"), "signed by unknown key AAAA"),

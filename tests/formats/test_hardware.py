@@ -355,7 +355,7 @@ def test_h02_a_device_whose_extensions_cannot_be_read_attests_nothing() -> None:
     )
     device.f9 = Certified(x509.load_der_x509_certificate(made), device.f9.key)
     evidence = device.f9.pem + device.attest(public())
-    assert why_not("yubikey-piv", evidence, device.root.pem) == "a certificate has extensions that cannot be read"
+    assert why_not("yubikey-piv", evidence, device.root.pem) == "its certificate has extensions that cannot be read"
 
 
 def _header(der: bytes) -> int:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests import captures
 from tests.fake.kube import FakeKube
+from tests.fake.sigstore import Sigstore
 from tests.policies import HOME, KEY, OTHER_KEY
 from webhook.formats import FORMATS
 from webhook.keys.cluster import ClusterKeys
@@ -18,7 +20,7 @@ from webhook.operator import resync
 from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.operator.status import status_of
-from webhook.policy.keyref import UrlKey
+from webhook.policy.keyref import PublicRoot, UrlKey
 from webhook.policy.parse import API_VERSION
 from webhook.trust import Unresolved
 from webhook.verdict import PolicyKey
@@ -36,7 +38,8 @@ class World:
         self.changes = 0
         self.document: bytes | None = None
         self.asked = 0
-        remote = RemoteKeys({UrlKey: self})
+        self.root: bytes | Unresolved = Unresolved("it has not been fetched yet")
+        remote = RemoteKeys({UrlKey: self, PublicRoot: PublicSource(self)})
         self.policies = Policies(self.store, ClusterKeys(self.kube), remote, FORMATS, HOME, self._changed)
         self.exceptions = Exceptions(self.store)
 
@@ -66,6 +69,18 @@ class World:
 
     def signer(self, key: PolicyKey = SHOP) -> Any:
         return self.store.snapshot.index.policies[key].signers[0].signer
+
+
+class PublicSource:
+    """The public trust root, as the world has it."""
+
+    seconds = 0.01
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def fetch(self, _key: PublicRoot) -> bytes | Unresolved:
+        return self._world.root
 
 
 @pytest.fixture
@@ -318,3 +333,54 @@ class TestStatus:
         world.policies.seen({**world.policy(version=3), "status": before})
         changed = status_of(world.policies.in_force[SHOP], NOW + dt.timedelta(hours=1))
         assert [c["lastTransitionTime"] for c in changed["conditions"]] == ["2026-11-01T13:00:00Z"] * 2
+
+
+# ── trust roots ──────────────────────────────────────────────────────────────────────────────────────────────────────
+WHO = {"issuer": "https://accounts.test", "subject": "dev@acme.test"}
+KEYLESS = {"images": ["**"], "signers": [{"name": "a", "cosign": {"keyless": WHO}}]}
+
+
+async def test_f16_f17_the_public_trust_root_comes_and_goes_without_touching_keys(world: World) -> None:
+    world.policies.seen(world.policy(KEYLESS))
+    world.policies.seen(world.policy(INLINE, "other"))
+    following = asyncio.create_task(world.policies.follow_remote_keys())
+
+    async def until(state: str, signer: object = None) -> None:
+        async with asyncio.timeout(5):
+            while world.state != state or world.signer() == signer:
+                await asyncio.sleep(0.01)
+
+    await until("unresolved")
+    resolved = status_of(world.policies.in_force[SHOP], NOW)["conditions"][1]
+    assert (resolved["type"], resolved["status"]) == ("SignersResolved", "False")
+    assert resolved["message"].startswith('signer "a": ')
+    world.root = captures.PUBLIC_ROOT
+    await until("in_force")
+    before = world.signer()
+    # Another root makes another signer, so that nothing which rested on the old one is found any more.
+    world.root = Sigstore().trusted_root().encode()
+    await until("in_force", before)
+    world.root = Unresolved("its TUF metadata ended")
+    await until("unresolved")
+    assert world.signer() == Unresolved("its TUF metadata ended")
+    assert world.policies.in_force[PolicyKey("shop", "other")].state == "in_force"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_f24_a_private_trust_root_is_in_force_after_one_look(world: World) -> None:
+    def put(root: str) -> None:
+        world.kube.put("/api/v1/namespaces/shop/configmaps/sigstore", {"data": {"trusted_root.json": root}})
+
+    spec = {"keyless": WHO, "trustRoot": "configmap://sigstore#trusted_root.json"}
+    world.policies.seen(world.policy({"images": ["**"], "signers": [{"name": "a", "cosign": spec}]}))
+    put(Sigstore().trusted_root())
+    await world.policies.read_keys()
+    before = world.signer()
+    put(Sigstore().trusted_root())
+    await world.policies.read_keys()
+    assert world.signer() != before
+    put("{}")
+    await world.policies.read_keys()
+    assert world.state == "broken"
+    assert ".trustRoot: object missing required field mediaType" in str(status_of(world.policies.in_force[SHOP], NOW))

@@ -4,7 +4,7 @@ import pytest
 
 from webhook import limits
 from webhook.parsing import Invalid
-from webhook.policy.keyref import ObjectKey, Pem, UrlKey, parse_keyref
+from webhook.policy.keyref import Inline, ObjectKey, UrlKey, parse_keyref
 from webhook.policy.pkcs11uri import TokenKey
 from webhook.trust import KeyRef
 from webhook.verdict import PolicyKey
@@ -30,7 +30,7 @@ def test_a_key_string_names_one_entry(reference: str, owner: PolicyKey, key: Obj
 
 def test_a_key_may_stand_in_the_policy() -> None:
     text = "\n-----BEGIN PUBLIC KEY-----\nx"
-    assert parse_keyref(KeyRef(text), TENANT, "home") == Pem(text)
+    assert parse_keyref(KeyRef(text), TENANT, "home") == Inline(text)
     with pytest.raises(Invalid, match="more than 16384 bytes"):
         parse_keyref(KeyRef("-----BEGIN " + "x" * limits.MAX_KEY_MATERIAL), TENANT, "home")
 

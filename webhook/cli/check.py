@@ -13,12 +13,13 @@ import typer
 from webhook import limits
 from webhook.admission.review import Malformed, Unjudged, parse_review
 from webhook.cli import local
-from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins
+from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
 from webhook.judge.workload import Question, read_question
+from webhook.keys import publicgood
 from webhook.parsing import Invalid, quote
 from webhook.verdict import Denied, Ruling
 from webhook.yamltext import read_yaml
@@ -69,10 +70,13 @@ def command(
     operator_namespace: Home = "trusted-images",
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
+    tuf_url: TufUrl = publicgood.URL,
+    tuf_root: TufRoot = None,
 ) -> None:
     """Judges every object in the files; those that run no image are passed over."""
     modules = local.modules(pkcs11_module, pkcs11_pins)
-    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules)
+    tuf = local.tuf(tuf_url, tuf_root)
+    options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules, tuf)
     try:
         asked = [one for name in file for one in read_objects(name, namespace)]
     except (Invalid, OSError) as e:

@@ -1,8 +1,8 @@
 """`kubectl trust demo`: the main job before your eyes, without a cluster.
 
 Nothing is staged but the cluster: the webhook is the real one, asked over TLS with AdmissionReviews as an API server sends
-them; the signatures were made by cosign 2.5.0 and 3.1.1, skopeo 1.22.0, notation 1.3.2 and notary 0.7.0 and are served byte for byte on
-loopback. Some of them end, so the judge's clock stands at the time when they were made.
+them; the signatures were made by cosign 2.5.0 and 3.1.1, by key and keyless, skopeo 1.22.0, notation 1.3.2 and notary 0.7.0 and are served
+byte for byte on loopback. Some of them end, so the judge's clock stands at the time when they were made.
 """
 
 import asyncio
@@ -100,6 +100,9 @@ def _fill(stage: Stage) -> None:
     older.load("shop/both-v3-broken", signed_v2)
     for path in ("vendor/app", "vendor/other"):
         modern.load(path, captures / "notation-chain-timestamped")
+    modern.load("keyless/signed-v2", captures / "cosign-keyless-sigtag")
+    older.load("keyless/signed-v3", captures / "cosign-keyless-bundle-rekor1")
+    older.load("keyless/somebody-elses", captures / "cosign-keyless-bundle-rekor1")
     modern.load("shop/unsigned", signed_v2)
     digest = modern.tags["shop/unsigned", "v1"]
     signature_tag = f"{digest.replace(':', '-')}.sig"
@@ -165,7 +168,7 @@ def _push_other_image(registry: EmbeddedRegistry, path: str) -> Digest:
 
 
 def _policies(stage: Stage) -> str:
-    """The policies of the demo. Some are there to be disappointed: their key, or their vendor, signed nothing."""
+    """The policies of the demo. Some are there to be disappointed: their key, their identity or their vendor signed nothing."""
     release = {"cosign": {"key": (_captures() / "cosign.pub").read_text()}}
     other = {"cosign": {"key": (_captures() / "other.pub").read_text()}}
     vendor = {
@@ -192,6 +195,8 @@ def _policies(stage: Stage) -> str:
             _policy("by-certificate", [f"{stage.modern}/vendor/app"], [], _by_certificate("C=US, ST=WA, O=Acme")),
             _policy("another-vendor", [f"{stage.modern}/vendor/other"], [], _by_certificate("C=US, ST=WA, O=Other")),
             _policy("unreachable", ["127.0.0.1:1/**"], [], {"name": "release", **release}),
+            _policy("keyless", [f"{host}/keyless/signed-*" for host in hosts], [], _keyless("dev@acme.test")),
+            _policy("somebody", [f"{stage.older}/keyless/somebody-*"], [], _keyless("ops@acme.test")),
         ]
     )
 
@@ -208,6 +213,13 @@ def _by_certificate(subject: str) -> dict[str, object]:
         "override": {"revocation": "skip"},
     }
     return {"name": "vendor", "notation": notation}
+
+
+def _keyless(subject: str) -> dict[str, object]:
+    """A signer by identity, under the sigstore that the captures were made with; what they prove, they prove at any later time."""
+    who = {"issuer": "https://accounts.acme.test", "subject": subject}
+    root = (_captures() / "trusted_root.json").read_text()
+    return {"name": "ci", "cosign": {"keyless": who, "trustRoot": root}}
 
 
 def _policy(name: str, images: list[str], exclude: list[str], signer: Mapping[str, object]) -> str:
@@ -304,6 +316,16 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(stage.image("shop/wrong-key")),
             admitted=False,
             says='no signature by "vendor"',
+        ),
+        Scene(
+            "keyless by cosign 2 (certificate, log entry)", _deployment(stage.image("keyless/signed-v2")), admitted=True
+        ),
+        Scene("keyless by cosign 3 (bundle)", _deployment(stage.image("keyless/signed-v3", older=True)), admitted=True),
+        Scene(
+            "keyless, but by another identity",
+            _deployment(stage.image("keyless/somebody-elses", older=True)),
+            admitted=False,
+            says="signed by dev@acme.test, another subject",
         ),
         Scene(
             "signed with GPG by skopeo (lookaside store), one signature of two by the right key",

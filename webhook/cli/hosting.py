@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -25,13 +26,15 @@ from webhook.console import server as console_server
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider, FindNamespace, KeychainOf, Uses
 from webhook.judge.evaluate import Judge
+from webhook.keys import publicgood
 from webhook.keys.https import HttpsKeys
 from webhook.keys.pkcs11 import Modules, TokenKeys
-from webhook.keys.remote import RemoteKeys
+from webhook.keys.publicgood import PublicGood, Start
+from webhook.keys.remote import RemoteKeys, Source
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
 from webhook.observe.metrics import Metrics
-from webhook.policy.keyref import UrlKey
+from webhook.policy.keyref import PublicRoot, RemoteKey, UrlKey
 from webhook.policy.pkcs11uri import TokenKey
 from webhook.registry.client import RegistryClient
 
@@ -90,9 +93,31 @@ def gauge_exceptions(metrics: Metrics, states: Callable[[], Sequence[str]]) -> N
         gauge(state)
 
 
-def remote_keys(registries: RegistryClient, modules: Modules) -> RemoteKeys:
+@dataclass(frozen=True, slots=True)
+class Tuf:
+    """Where sigstore's public trust root is published, and what to begin with (None: what this version brings along)."""
+
+    url: str = publicgood.URL
+    start: Start | None = None
+
+
+def public_good(registries: RegistryClient, folder: Path, tuf: Tuf, metrics: Metrics) -> PublicGood:
+    """Sigstore's public trust root, fetched as everything else is: with the proxies, authorities and bounds of `registries`."""
+
+    def fetch(url: str) -> Awaitable[bytes | None]:
+        # Stores of objects say 403 of what is not there to whoever may not list them.
+        return registries.documents.ask(url, limits.MAX_TUF_FILE, absent=frozenset({403, 404}))
+
+    return PublicGood(fetch, folder, now, tuf.url, tuf.start, metrics.root_refreshed)
+
+
+def remote_keys(registries: RegistryClient, modules: Modules, root: PublicGood | None = None) -> RemoteKeys:
     """The keys outside the cluster: documents are fetched as registries are, tokens read by the modules permitted."""
-    return RemoteKeys({UrlKey: HttpsKeys(registries.documents.ask), TokenKey: TokenKeys(modules)})
+    sources: dict[type[RemoteKey], Source] = {
+        UrlKey: HttpsKeys(registries.documents.ask),
+        TokenKey: TokenKeys(modules),
+    }
+    return RemoteKeys(sources if root is None else sources | {PublicRoot: root})
 
 
 class CannotListen(Exception):

@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import os
 import re
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from webhook.cli import hosting
+from webhook.cli.hosting import Tuf
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider
 from webhook.keys.files import Loaded, ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
+from webhook.keys.publicgood import Start
 from webhook.memory.store import PolicyStore
 from webhook.memory.uses import UsesHere
 from webhook.observe.metrics import Metrics
@@ -64,6 +67,22 @@ TokenPins = Annotated[
     Path | None,
     typer.Option("--pkcs11-pins", help="The directory that pin-source of a pkcs11: key may point into.", metavar="DIR"),
 ]
+TufUrl = Annotated[
+    str,
+    typer.Option(
+        "--tuf-url",
+        help="Where sigstore's public trust root is published: a mirror's URL; empty: nobody is asked, and the one of this version counts.",
+        metavar="URL",
+    ),
+]
+TufRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--tuf-root",
+        help="The TUF root.json to begin with, if --tuf-url is a repository of your own.",
+        metavar="FILE",
+    ),
+]
 
 
 def misused(*complaints: str) -> NoReturn:
@@ -79,6 +98,16 @@ def modules(paths: Sequence[Path] | None, pins: Path | None) -> Modules:
         if not path.is_absolute():
             misused(f"--pkcs11-module {path}: not an absolute path, so what is loaded would depend on where we stand")
     return Modules(tuple(paths or ()), pins)
+
+
+def tuf(url: str, root: Path | None) -> Tuf:
+    """What the two options say. Exits with 2 if the file cannot be read."""
+    if root is None:
+        return Tuf(url)
+    try:
+        return Tuf(url, Start(root.read_bytes()))
+    except OSError as e:
+        misused(str(e))
 
 
 def load_policies(files: Sequence[Path], home: str) -> PolicyStore:
@@ -139,6 +168,7 @@ class Options:
     home: str
     at: dt.datetime | None
     modules: Modules
+    tuf: Tuf
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +179,10 @@ async def judging(options: Options) -> AsyncIterator[Decider]:
     async with contextlib.AsyncExitStack() as stack:
         client = RegistryClient(settings, private_addresses=True)
         stack.push_async_callback(client.close)
-        remote = hosting.remote_keys(client, options.modules)
+        metrics = Metrics()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
+        root = hosting.public_good(client, folder, options.tuf, metrics)
+        remote = hosting.remote_keys(client, options.modules, root)
         store, uses = PolicyStore(), UsesHere()
         try:
             loaded = load_files(options.policies)
@@ -157,10 +190,12 @@ async def judging(options: Options) -> AsyncIterator[Decider]:
             put_policies(store, uses, loaded, options.home, remote.read)
         except (Invalid, OSError) as e:
             misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+        if root.trouble is not None:
+            typer.echo(f"kubectl-trust: sigstore's trust root could not be refreshed: {root.trouble}", err=True)
         pool = stack.enter_context(hosting.checking_pool())
         at = options.at
         clock = hosting.now if at is None else lambda: at
-        yield hosting.compose(store, client, lambda _: keychain, pool, Metrics(), clock, uses=uses)
+        yield hosting.compose(store, client, lambda _: keychain, pool, metrics, clock, uses=uses)
 
 
 def parse_time(text: str | None) -> dt.datetime | None:

@@ -16,11 +16,12 @@ import typer
 
 from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
-from webhook.cli.hosting import Ports
-from webhook.cli.local import RegistriesFile, TokenModules, TokenPins
+from webhook.cli.hosting import Ports, Tuf
+from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.formats import FORMATS
 from webhook.judge.workload import Question
+from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
 from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
@@ -85,6 +86,8 @@ def command(
             envvar="NOTIFY_URL", help="Where each use of an exception is told, as JSON.", show_default="nowhere"
         ),
     ] = "",
+    tuf_url: TufUrl = publicgood.URL,
+    tuf_root: TufRoot = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -110,6 +113,7 @@ def command(
         settings,
         local.modules(pkcs11_module, pkcs11_pins),
         notify,
+        local.tuf(tuf_url, tuf_root),
         identity=identity or socket.gethostname(),
         address=address,
         ports=Ports(port, metrics_port),
@@ -126,6 +130,7 @@ async def _operate(
     settings: SettingsFile | RegistrySettings,
     modules: Modules,
     notify: "yarl.URL | None",
+    tuf: Tuf,
     *,
     identity: str,
     address: str,
@@ -146,7 +151,8 @@ async def _operate(
         kube: Kube = await stack.enter_async_context(connected())
         registries = RegistryClient(settings, observe=metrics.fetched)
         stack.push_async_callback(registries.close)
-        remote = hosting.remote_keys(registries, modules)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
+        remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics))
         policies = Policies(
             store, ClusterKeys(kube), remote, FORMATS, installation.namespace, lambda: _count(policies, metrics)
         )
@@ -175,7 +181,6 @@ async def _operate(
             if found is not None:
                 store.put_namespace(name, found["metadata"].get("labels") or {})
 
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
         secret = _SecretFiles(kube, installation.secret_path, folder)
         certificate = await secret.first(stopping)
         if certificate is None:

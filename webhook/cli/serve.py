@@ -14,10 +14,11 @@ import typer
 
 from webhook.admission.tls import ServingCertificate, write_self_signed
 from webhook.cli import hosting, local, running
-from webhook.cli.hosting import Ports
-from webhook.cli.local import Home, PolicyFiles, RegistriesFile, TokenModules, TokenPins
+from webhook.cli.hosting import Ports, Tuf
+from webhook.cli.local import Home, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.formats import FORMATS
+from webhook.keys import publicgood
 from webhook.keys.files import ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
 from webhook.keys.remote import RemoteKeys
@@ -60,6 +61,8 @@ def command(
     operator_namespace: Home = "trusted-images",
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
+    tuf_url: TufUrl = publicgood.URL,
+    tuf_root: TufRoot = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     log_as_json(sys.stderr)
@@ -68,6 +71,7 @@ def command(
     metrics = Metrics()
     store = PolicyStore()
     modules = local.modules(pkcs11_module, pkcs11_pins)
+    tuf = local.tuf(tuf_url, tuf_root)
     files = PolicyFilesInForce(store, policy, operator_namespace, metrics)
     try:
         files.load()
@@ -80,6 +84,7 @@ def command(
             files=files,
             client=lambda: RegistryClient(settings, observe=metrics.fetched),
             modules=modules,
+            tuf=tuf,
             certificate=certificate,
             metrics=metrics,
             home=operator_namespace,
@@ -188,6 +193,7 @@ async def _serve(
     files: PolicyFilesInForce,
     client: Callable[[], RegistryClient],
     modules: Modules,
+    tuf: Tuf,
     certificate: ServingCertificate,
     metrics: Metrics,
     home: str,
@@ -205,7 +211,8 @@ async def _serve(
         pool = stack.enter_context(hosting.checking_pool())
         decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics, uses=files.uses)
         background = await stack.enter_async_context(running.background())
-        remote = hosting.remote_keys(registries, modules)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
+        remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics))
         await files.read_keys(remote)
         background(files.keep_fresh())
         background(files.follow_keys(remote))

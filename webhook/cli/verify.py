@@ -8,11 +8,12 @@ import typer
 
 from webhook.cli import importing, local
 from webhook.cli.importing import NotationTrustPolicy, NotationTrustStore
-from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins
+from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
 from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Placed, Question
+from webhook.keys import publicgood
 from webhook.parsing import Invalid
 from webhook.policy.policy import Workload
 
@@ -41,11 +42,14 @@ def command(
     operator_namespace: Home = "trusted-images",
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
+    tuf_url: TufUrl = publicgood.URL,
+    tuf_root: TufRoot = None,
     notation_trust_policy: NotationTrustPolicy = None,
     notation_trust_store: NotationTrustStore = None,
 ) -> None:
     """Judges each image as the main container of a Pod with the default service account."""
     modules, time = local.modules(pkcs11_module, pkcs11_pins), local.parse_time(at)
+    tuf = local.tuf(tuf_url, tuf_root)
     with contextlib.ExitStack() as stack:
         try:
             files = stack.enter_context(
@@ -53,7 +57,7 @@ def command(
             )
         except (Invalid, OSError) as e:
             local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
-        options = local.Options(files, registries, plain_http, operator_namespace, time, modules)
+        options = local.Options(files, registries, plain_http, operator_namespace, time, modules, tuf)
         judgements = asyncio.run(_judge(options, images, namespace, timeout))
     print_judgements(judgements, output)
     raise typer.Exit(exit_code(verdict_of(group) for group in by_image(judgements).values()))

@@ -63,7 +63,7 @@ def questions_about(certificate: "Certificate") -> Questions:
     from cryptography.x509 import AuthorityInformationAccess, CRLDistributionPoints, FreshestCRL
     from cryptography.x509.oid import AuthorityInformationAccessOID
 
-    extensions = _x509.extensions_of(certificate, "certificate")
+    extensions = _x509.read_extensions(certificate, "certificate")
     responders: list[str] = []
     lists: list[tuple[str, ...]] = []
     deltas: list[str] = []

@@ -5,7 +5,7 @@ checked here. Source: RFC 5280, sections 4.2 and 6.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from webhook import limits
@@ -54,7 +54,7 @@ def parse_der(untrusted_der: bytes, path: str) -> "Certificate":
         raise Invalid(f"{path}: not a certificate that can be read") from e
 
 
-def extensions_of(certificate: "Certificate", path: str) -> "Extensions":
+def read_extensions(certificate: "Certificate", path: str) -> "Extensions":
     """The extensions of a certificate, which the library reads on demand. Raises `Invalid` beginning with `path`."""
     try:
         return certificate.extensions
@@ -78,7 +78,7 @@ def verify_chain(
     An anchor may be any certificate: a root, an intermediate, the leaf itself. What the leaf may be used for, and whose it is, is for
     the caller to check. Raises `Rejected`.
     """
-    from cryptography.x509 import ExtendedKeyUsage
+    from cryptography.x509 import DuplicateExtension, ExtendedKeyUsage, UnsupportedGeneralNameType
     from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
     if not anchors:
@@ -88,11 +88,11 @@ def verify_chain(
     # The Web's profile is for authorities too; only its extended key usage says nothing about who signs code.
     authority = ExtensionPolicy.webpki_defaults_ca().may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, None)
     signer = ExtensionPolicy.permit_all().may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, None)
-    builder = PolicyBuilder().store(Store(list(anchors))).time(at.replace(tzinfo=None))
-    verifier = builder.extension_policies(ca_policy=authority, ee_policy=signer).build_client_verifier()
     try:
+        builder = PolicyBuilder().store(Store(list(anchors))).time(at.astimezone(UTC).replace(tzinfo=None))
+        verifier = builder.extension_policies(ca_policy=authority, ee_policy=signer).build_client_verifier()
         return tuple(verifier.verify(leaf, list(intermediates)).chain)
-    except (VerificationError, ValueError) as e:
+    except (VerificationError, DuplicateExtension, UnsupportedGeneralNameType, ValueError) as e:
         raise Rejected(f"its certificate leads to no trusted one: {quote(_first_line(e), 160)}") from e
 
 
@@ -103,6 +103,14 @@ def _first_line(error: Exception) -> str:
 def ends(chain: "Sequence[Certificate]") -> datetime:
     """When the first certificate of a chain ends."""
     return min(certificate.not_valid_after_utc for certificate in chain)
+
+
+def extensions_of(certificate: "Certificate") -> "Extensions":
+    """What a certificate says beside its names and its key. Raises `Rejected` if that cannot be read."""
+    try:
+        return certificate.extensions
+    except unreadable() as e:
+        raise Rejected("its certificate has extensions that cannot be read") from e
 
 
 def require_code_signing(leaf: "Certificate") -> None:
@@ -119,10 +127,7 @@ def require_usage(leaf: "Certificate", usage: str, name: str) -> None:
     """Returns if `leaf` is an end entity's with key usage `digitalSignature` and this extended usage. Raises `Rejected`."""
     from cryptography.x509 import BasicConstraints, ExtendedKeyUsage, ExtensionNotFound, KeyUsage
 
-    try:
-        extensions = leaf.extensions
-    except unreadable() as e:
-        raise Rejected("its certificate has extensions that cannot be read") from e
+    extensions = extensions_of(leaf)
     try:
         if extensions.get_extension_for_class(BasicConstraints).value.ca:
             raise Rejected("its certificate is an authority's")

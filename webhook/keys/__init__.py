@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from webhook import limits
 from webhook.parsing import Invalid
-from webhook.policy.keyref import Key, Pem, RemoteKey, UrlKey, parse_keyref
-from webhook.policy.pkcs11uri import TokenKey
+from webhook.policy.keyref import Inline, Key, ObjectKey, RemoteKey, parse_keyref
 from webhook.trust import KeyRef, Materials, Unresolved
 from webhook.verdict import PolicyKey
 
@@ -29,7 +28,8 @@ def resolve(references: Iterable[KeyRef], owner: PolicyKey, home: str, read: Rea
             key = parse_keyref(reference, owner, home)
         except Invalid:
             continue
-        found = key.text.encode() if isinstance(key, Pem) else read(key)
+        # A text that UTF-8 has no bytes for is no key, and no parse will take it for one.
+        found = key.text.encode(errors="replace") if isinstance(key, Inline) else read(key)
         if isinstance(found, bytes) and len(found) > limits.MAX_KEY_MATERIAL:
             found = Unresolved(f"{key}: more than {limits.MAX_KEY_MATERIAL} bytes")
         materials[reference] = found
@@ -43,5 +43,5 @@ def remote_keys(references: Iterable[KeyRef], owner: PolicyKey, home: str) -> It
             key = parse_keyref(reference, owner, home)
         except Invalid:
             continue
-        if isinstance(key, UrlKey | TokenKey):
+        if not isinstance(key, Inline | ObjectKey):
             yield key

@@ -4,6 +4,7 @@ Labels are words of ours from closed lists. An image, Pod or namespace is never 
 otherwise fill the monitoring's memory (attack D-09).
 """
 
+from datetime import datetime
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -77,6 +78,14 @@ class Metrics:
             "When the serving certificate ends",
             registry=self.registry,
         )
+        self._root_freshness = Gauge(
+            "trusted_images_public_root_fresh_until_timestamp_seconds",
+            "Until when TUF vouches for sigstore's public trust root; 0 while no refresh has succeeded",
+            registry=self.registry,
+        )
+        self._root_refreshes = Counter(
+            "trusted_images_public_root_refreshes", "Refreshes of it that were tried", registry=self.registry
+        )
         build = Gauge("trusted_images_build_info", "1", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
@@ -107,6 +116,11 @@ class Metrics:
     def fetched(self, _host: str, status: int) -> None:
         """A registry answered with `status`, or not at all (0). The host is no label: Pods choose it."""
         self._fetches.labels(str(status) if 100 <= status < 600 else "0").inc()
+
+    def root_refreshed(self, fresh_until: datetime | None) -> None:
+        """A refresh of the public trust root was tried; until when it is vouched for now."""
+        self._root_refreshes.inc()
+        self._root_freshness.set(fresh_until.timestamp() if fresh_until else 0)
 
     def render(self) -> bytes:
         """The text exposition format."""

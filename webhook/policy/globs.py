@@ -229,6 +229,20 @@ def _matches(pattern: str, text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class PathGlob:
+    """A glob on a text of segments, such as `acme/shop` or `refs/tags/v1`: `*` stays within one, `**` crosses them."""
+
+    pattern: str
+
+    def matches(self, text: str) -> bool:
+        """Whether `text` is one of those meant. Upper and lower case differ."""
+        return _path_matches(self.pattern, text)
+
+    def __str__(self) -> str:
+        return self.pattern
+
+
+@dataclass(frozen=True, slots=True)
 class NameGlob:
     """A glob on the name of a namespace or service account: `*` stands for any characters."""
 

@@ -1,4 +1,4 @@
-"""Key strings: a PEM, or a reference. Who may refer to what is decided here: whose namespace, and who may point outside the cluster."""
+"""Key strings: material itself, or a reference to where it is. Who may refer to what is decided here: whose namespace, and who may point outside the cluster."""
 
 import re
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from webhook.verdict import PolicyKey
 ObjectKind = Literal["Secret", "ConfigMap"]
 
 _PEM: Final = "-----BEGIN "
+_PUBLIC_ROOT: Final = "public"
 _KINDS: Final[dict[str, ObjectKind]] = {"secret": "Secret", "configmap": "ConfigMap"}
 _NAME: Final = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _OBJECT: Final = re.compile(
@@ -29,8 +30,8 @@ _LATER: Final = ("awskms://", "gcpkms://", "azurekms://", "hashivault://")
 
 
 @dataclass(frozen=True, slots=True)
-class Pem:
-    """Key material that stands in the policy itself."""
+class Inline:
+    """Material that stands in the policy itself: a PEM, or the JSON of a trust root."""
 
     text: str
 
@@ -59,14 +60,22 @@ class UrlKey:
         return quote(self.url, 160)
 
 
-RemoteKey = UrlKey | TokenKey
+@dataclass(frozen=True, slots=True)
+class PublicRoot:
+    """The trust root of the public-good instance of sigstore, which TUF keeps up to date."""
+
+    def __str__(self) -> str:
+        return "sigstore's public trust root"
+
+
+RemoteKey = UrlKey | TokenKey | PublicRoot
 """Key material outside the cluster."""
 
 Key = ObjectKey | RemoteKey
 """Key material that has to be read."""
 
 
-def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | Key:
+def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Inline | Key:
     """What a key string of the policy `owner` stands for.
 
     A namespaced policy may name objects of its own namespace only, a cluster policy those of `home`, where the webhook
@@ -75,10 +84,12 @@ def parse_keyref(reference: KeyRef, owner: PolicyKey, home: str) -> Pem | Key:
 
     Raises `Invalid`; the text of a PEM is never repeated in it.
     """
-    if reference.lstrip().startswith(_PEM):
+    if reference.lstrip().startswith((_PEM, "{")):
         if len(reference) > limits.MAX_KEY_TEXT:
             raise Invalid(f"more than {limits.MAX_KEY_TEXT} bytes")
-        return Pem(reference)
+        return Inline(reference)
+    if reference == _PUBLIC_ROOT:
+        return PublicRoot()
     if reference.startswith(_LATER):
         scheme = reference.partition(":")[0]
         raise Invalid(f"{scheme}: key references are not supported yet; use a PEM, secret:// or configmap://")

@@ -407,7 +407,8 @@ class _Reader:
         if len(self.complaints) > wrong or not isinstance(name, str):
             return None
         if unresolved is not None:
-            return NamedSigner(name, unresolved)
+            dangers = self.value(path, lambda: row.examine(spec))
+            return None if dangers is None else NamedSigner(name, unresolved, dangers=dangers)
         built = self.value(path, lambda: row.build(spec, material))
         if built is None or hardware is None or row.hold is None:
             return None if built is None else NamedSigner(name, built)
@@ -488,6 +489,6 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
-        if not isinstance(named.signer, Unresolved):
-            notes += [f'signer "{named.name}": {danger}' for danger in named.signer.dangers()]
+        dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()
+        notes += [f'signer "{named.name}": {danger}' for danger in dangers]
     return tuple(notes)

@@ -131,12 +131,14 @@ class NamedSigner:
     """A signer and what `require` calls it. `devices` hold its keys, if the policy demands that.
 
     `ref`: it is another policy's, and `signer` what that policy said when the two were last seen side by side (`references`).
+    `dangers`: of a signer whose keys could not be read, what is dangerous about it all the same.
     """
 
     name: str
     signer: Signer | Unresolved
     devices: tuple[Device, ...] = ()
     ref: SignerRef | None = None
+    dangers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import yarl
 
@@ -30,6 +31,9 @@ class Login:
     scope: str
     registry: str
     access: Access
+
+
+_ABSENT: Final = frozenset({404})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,12 @@ class Documents:
         ca: bytes | None = None,
         login: Login | None = None,
         seconds: float | None = None,
+        absent: frozenset[int] = _ABSENT,
     ) -> bytes | None:
-        """See `trust.Registry.get` and `post`. Raises `Unavailable`, or `Rejected` for a URL that is none."""
+        """See `trust.Registry.get` and `post`. `absent`: statuses that say that there is nothing.
+
+        Raises `Unavailable`, or `Rejected` for a URL that is none.
+        """
         target = _parse(url)
         host = self._transport.of(target)
         if target.scheme == "http" and not (insecure_http or host.plain_http):
@@ -71,11 +79,11 @@ class Documents:
 
         async def fetch() -> _Found:
             answer = await self._asked(host, target, limit, post, login, access)
-            if answer.status not in {200, 404}:
+            if answer.status != 200 and answer.status not in absent:
                 raise Unavailable(f"{quote(url, 120)}: answers {answer.status}")
             return _Found(answer.body if answer.status == 200 else None)
 
-        key: Hashable = (target, limit, post, ca, login and login.scope, access)
+        key: Hashable = (target, limit, post, ca, login and login.scope, access, absent)
         try:
             async with asyncio.timeout(seconds):
                 return (await self._kept.get(key, fetch)).body

@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from webhook import limits
-from webhook.formats._x509 import public_key
+from webhook.formats._x509 import extensions_of, public_key
 from webhook.parsing import Invalid
 from webhook.trust import Rejected
 
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
-    from cryptography.x509 import Certificate, Extensions
+    from cryptography.x509 import Certificate
 
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
 
@@ -92,16 +92,6 @@ def _has_signed(issuer: "Certificate", certificate: "Certificate") -> bool:
     except (Invalid, InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
-
-
-def extensions_of(certificate: "Certificate") -> "Extensions":
-    """Its extensions, none of them twice. Raises `Rejected`."""
-    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
-
-    try:
-        return certificate.extensions
-    except (ValueError, DuplicateExtension, UnsupportedGeneralNameType) as e:
-        raise Rejected("a certificate has extensions that cannot be read") from e
 
 
 def window(chain: "tuple[Certificate, ...]") -> tuple[datetime, datetime]:

@@ -8,8 +8,8 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from webhook import limits
-from webhook.formats._hardware.chain import Evidence, extensions_of, window
-from webhook.formats._x509 import require_code_signing, verify_chain
+from webhook.formats._hardware.chain import Evidence, window
+from webhook.formats._x509 import extensions_of, require_code_signing, verify_chain
 from webhook.parsing import quote
 from webhook.trust import Device, Rejected
 

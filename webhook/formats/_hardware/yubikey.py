@@ -8,7 +8,8 @@ certificate leads to a root of the vendor, or to one's own, if one has put anoth
 import re
 from typing import TYPE_CHECKING, Final
 
-from webhook.formats._hardware.chain import Evidence, device_chain, extensions_of, window
+from webhook.formats._hardware.chain import Evidence, device_chain, window
+from webhook.formats._x509 import extensions_of
 from webhook.trust import Device, Rejected
 
 if TYPE_CHECKING:

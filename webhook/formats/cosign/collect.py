@@ -10,12 +10,23 @@ import msgspec
 
 from webhook import limits
 from webhook.formats._artifacts import Artifact, Layer, Shelf, as_evidence, fallback_tag, read_artifact
-from webhook.formats.cosign.wire import BUNDLES, CERTIFICATE, SIGNATURE, SIGNATURE_ARTIFACT, SIMPLE_SIGNING
+from webhook.formats.cosign.wire import (
+    BUNDLES,
+    CERTIFICATE,
+    CHAIN,
+    ENTRY,
+    SIGNATURE,
+    SIGNATURE_ARTIFACT,
+    SIMPLE_SIGNING,
+    TIMESTAMP,
+)
 from webhook.image import DOCKER_HUB, Digest, Repository, Subject, digest_of
 from webhook.parsing import Invalid
 from webhook.trust import Claim, Evidence, Manifest, Registry, Rejected, Unavailable, Untrusted
 
-_REFERRERS = BUNDLES | {SIGNATURE_ARTIFACT}
+_REFERRERS = frozenset(BUNDLES) | {SIGNATURE_ARTIFACT}
+_BESIDE = {"certificate": CERTIFICATE, "chain": CHAIN, "entry": ENTRY, "timestamp": TIMESTAMP}
+"""What else lies beside a signature, each in an annotation that may be missing or empty."""
 
 
 async def collect(
@@ -77,10 +88,10 @@ async def _layers(
         except (Rejected, Unavailable, Invalid) as e:
             yield as_evidence(e)
             continue
-        parts = {"payload": payload, "signature": signature.encode()}
-        if written.get(CERTIFICATE):
-            parts["certificate"] = written[CERTIFICATE].encode()
-        yield Untrusted(where, parts)
+        beside = {name: written[annotation] for name, annotation in _BESIDE.items() if written.get(annotation)}
+        # JSON can write characters that UTF-8 cannot: they must not end the reading of the other layers.
+        texts = {name: text.encode(errors="replace") for name, text in {"signature": signature, **beside}.items()}
+        yield Untrusted(where, {"payload": payload, **texts})
 
 
 def _rebuilt(layer: Layer, image: Subject, annotations: Mapping[str, str]) -> bytes | None:

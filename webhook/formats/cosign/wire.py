@@ -4,6 +4,7 @@ Read loosely where signers may add what we do not know, and strictly where a spe
 Sources: cosign, SIGNATURE_SPEC.md; sigstore, protobuf-specs `sigstore_bundle.proto`; OCI image specification, "manifest".
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,17 +15,18 @@ SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE_ARTIFACT: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
-_BUNDLE_V03: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
-BUNDLES: Final = frozenset(
-    {
-        _BUNDLE_V03,
-        "application/vnd.dev.sigstore.bundle+json;version=0.3",
-        "application/vnd.dev.sigstore.bundle+json;version=0.2",
-        "application/vnd.dev.sigstore.bundle+json;version=0.1",
-    }
-)
+BUNDLES: Final[Mapping[str, str]] = {
+    "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
+    "application/vnd.dev.sigstore.bundle+json;version=0.3": "0.3",
+    "application/vnd.dev.sigstore.bundle+json;version=0.2": "0.2",
+    "application/vnd.dev.sigstore.bundle+json;version=0.1": "0.1",
+}
+"""Media types of bundles, and the version that each stands for."""
 SIGNATURE: Final = "dev.cosignproject.cosign/signature"
 CERTIFICATE: Final = "dev.sigstore.cosign/certificate"
+CHAIN: Final = "dev.sigstore.cosign/chain"
+ENTRY: Final = "dev.sigstore.cosign/bundle"
+TIMESTAMP: Final = "dev.sigstore.cosign/rfc3161timestamp"
 PAYLOAD_TYPES: Final = frozenset({"cosign container image signature"})
 
 
@@ -40,12 +42,36 @@ class Timestamps(Struct):
     rfc3161_timestamps: list[Any] | None = msgspec.field(default=None, name="rfc3161Timestamps")
 
 
+class BundleTimestamp(Struct, rename="camel"):
+    """One of them, base64 of a whole response."""
+
+    signed_timestamp: str
+
+
+class ClassicTimestamp(Struct):
+    """The same beside a classic signature, in an annotation."""
+
+    signed: str = msgspec.field(name="SignedRFC3161Timestamp")
+
+
+class RawCertificate(Struct, rename="camel"):
+    """A certificate, base64 of DER."""
+
+    raw_bytes: str
+
+
+class CertificateChain(Struct):
+    """The signer's certificate first, then those that lead to a root."""
+
+    certificates: list[RawCertificate]
+
+
 class Material(Struct, rename="camel"):
     """What a bundle brings to be verified with; exactly one of the first three."""
 
     public_key: PublicKeyMaterial | None = None
-    certificate: Any = None
-    x509_certificate_chain: Any = msgspec.field(default=None, name="x509CertificateChain")
+    certificate: RawCertificate | None = None
+    x509_certificate_chain: CertificateChain | None = msgspec.field(default=None, name="x509CertificateChain")
     tlog_entries: list[Any] | None = None
     timestamp_verification_data: Timestamps | None = None
 

@@ -132,7 +132,7 @@ def may_be_trusted(certificate: "Certificate") -> bool:
     from cryptography.x509 import BasicConstraints, ExtensionNotFound
 
     try:
-        is_authority = _x509.extensions_of(certificate, "").get_extension_for_class(BasicConstraints).value.ca
+        is_authority = _x509.read_extensions(certificate, "").get_extension_for_class(BasicConstraints).value.ca
     except (ExtensionNotFound, Invalid):
         is_authority = False
     return is_authority or issued_by(certificate, certificate)
@@ -172,7 +172,7 @@ def issued_by(certificate: "Certificate", issuer: "Certificate") -> bool:
 
 
 def _extensions(certificate: "Certificate", position: int) -> "Extensions":
-    extensions = _x509.extensions_of(certificate, f"certificate {position}")
+    extensions = _x509.read_extensions(certificate, f"certificate {position}")
     for extension in extensions:
         if extension.critical and extension.oid.dotted_string not in _UNDERSTOOD:
             raise Rejected(f"certificate {position} has the critical extension {extension.oid.dotted_string}")

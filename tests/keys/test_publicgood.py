@@ -1,0 +1,356 @@
+"""The public trust root: what is in force while TUF answers, does not answer, or answers wrongly (faults F16 to F18, attacks T)."""
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tests import captures
+from tests.fake.sigstore import Sigstore
+from tests.fake.tuf import DAY, URL, TufRepository, now
+from webhook.formats._trustroot import parse_trust_root
+from webhook.keys import publicgood
+from webhook.keys.publicgood import PublicGood, Start
+from webhook.keys.remote import RemoteKeys
+from webhook.policy.keyref import PublicRoot
+from webhook.trust import Rejected, Unavailable, Unresolved
+
+NEW = Sigstore().trusted_root().encode()
+NEWER = Sigstore().trusted_root().encode()
+SHIPPED = Sigstore().trusted_root().encode()
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.repository = TufRepository()
+        self.repository.publish(NEW)
+        self.folder = folder
+        self.ahead = dt.timedelta()
+        self.root = self.made()
+
+    def made(self, shipped: bytes | None = SHIPPED, url: str = URL) -> PublicGood:
+        start = Start(self.repository.first_root, shipped)
+        return PublicGood(self.repository.fetch, self.folder, lambda: now() + self.ahead, url, start)
+
+    def reason(self) -> str:
+        found = self.root.read()
+        assert isinstance(found, Unresolved)
+        return found.reason
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_what_tuf_vouches_for_is_in_force(world: World) -> None:
+    assert world.root.read() == SHIPPED
+    await world.root.refresh()
+    assert world.root.read() == NEW
+    assert world.root.trouble is None
+    assert world.root.fresh_until is not None
+    world.repository.publish(NEWER)
+    assert world.root.read() == NEW
+    await world.root.refresh()
+    assert world.root.read() == NEWER
+
+
+async def test_nothing_new_costs_two_requests(world: World) -> None:
+    await world.root.refresh()
+    world.repository.asked.clear()
+    await world.root.refresh()
+    assert [path for path in world.repository.asked if not path.startswith("targets/")] == [
+        "2.root.json",
+        "timestamp.json",
+    ]
+
+
+def down(error: Exception) -> Callable[[str], "asyncio.Future[bytes | None]"]:
+    async def fetch(_url: str) -> bytes | None:
+        raise error
+
+    return fetch  # type: ignore[return-value]  # a coroutine is awaited as a future is
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("tuf.test: cannot be connected to"), Rejected("tuf.test: an answer of more than 5 bytes")]
+)
+async def test_f16_a_repository_that_cannot_be_read_leaves_what_is_there(world: World, error: Exception) -> None:
+    world.root._fetch = down(error)
+    await world.root.refresh()
+    assert world.root.read() == SHIPPED
+    assert world.root.trouble == str(error)
+    assert world.root.fresh_until is None
+    # With nothing shipped there is nothing, and that is undecided, not a refusal.
+    world.root = world.made(shipped=None)
+    assert world.reason() == "sigstore's trust root: it has not been fetched yet"
+    world.root._fetch = down(error)
+    await world.root.refresh()
+    assert world.reason() == f"sigstore's trust root: {error}"
+
+
+async def test_f16_the_last_good_one_is_kept_while_its_metadata_lasts(world: World) -> None:
+    await world.root.refresh()
+    world.root._fetch = down(Unavailable("down"))
+    world.ahead = 7 * DAY - dt.timedelta(minutes=1)
+    await world.root.refresh()
+    assert world.root.read() == NEW
+    assert world.root.trouble == "down"
+
+
+async def test_f17_t06_metadata_that_ended_is_not_in_force_a_second_longer(world: World) -> None:
+    await world.root.refresh()
+    until = world.root.fresh_until
+    assert until is not None
+    world.ahead = until - now() - dt.timedelta(seconds=30)
+    assert world.root.read() == NEW
+    world.ahead += dt.timedelta(seconds=30)
+    assert world.reason().startswith("sigstore's trust root: its TUF metadata ended at 20")
+    # A new answer heals it, without a restart.
+    world.repository.expires = dict.fromkeys(("timestamp", "snapshot", "targets", "root"), now() + 30 * DAY)
+    world.repository.root.version += 1
+    world.repository.publish_root()
+    world.repository.publish(NEWER)
+    await world.root.refresh()
+    assert world.root.read() == NEWER
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
+async def test_f17_t06_a_repository_that_answers_with_what_has_ended(world: World, role: str) -> None:
+    world.repository.expires = {role: now() - dt.timedelta(seconds=1)}
+    world.repository.publish(NEWER)
+    await world.root.refresh()
+    # Somebody answers, and holds back what is new: what was shipped is no way out.
+    assert "expired" in world.reason()
+    # An outage does not bring it back.
+    fetch, world.root._fetch = world.root._fetch, down(Unavailable("down"))
+    await world.root.refresh()
+    assert "expired" in world.reason()
+    world.root._fetch = fetch
+    world.repository.expires = {}
+    world.repository.publish(NEWER)
+    await world.root.refresh()
+    assert world.root.read() == NEWER
+
+
+async def test_t06_an_ended_root(world: World) -> None:
+    world.repository.expires = {"root": now() - dt.timedelta(seconds=1)}
+    world.repository.root.version += 1
+    world.repository.publish_root()
+    await world.root.refresh()
+    assert "expired" in world.reason()
+    # One that is followed by another has done its duty.
+    world.repository.expires = {}
+    world.repository.root.version += 1
+    world.repository.publish_root()
+    await world.root.refresh()
+    assert world.root.read() == NEW
+
+
+async def test_f18_t01_older_metadata_does_not_come_back(world: World) -> None:
+    old = dict(world.repository.files)
+    world.repository.publish(NEWER)
+    await world.root.refresh()
+    world.repository.files = old
+    await world.root.refresh()
+    assert world.root.read() == NEWER
+    assert "must be >= 2" in (world.root.trouble or "")
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json"])
+async def test_f18_t03_metadata_that_was_changed(world: World, name: str) -> None:
+    content = world.repository.files[name]
+    for changed in (
+        b"{}",
+        b"",
+        b"not json",
+        content.replace(b'"version":1', b'"version":2'),
+        content[:-20],
+        b"[]" * 9,
+    ):
+        world.repository.files[name] = changed
+        root = world.made()
+        await root.refresh()
+        assert isinstance(root.read(), Unresolved), changed
+    world.repository.files[name] = content
+    await world.root.refresh()
+    assert world.root.read() == NEW
+
+
+async def test_f18_t03_a_target_that_is_another(world: World) -> None:
+    [name] = [path for path in world.repository.files if path.startswith("targets/")]
+    for changed in (NEWER, NEW[:-1], NEW + b" ", NEW[:-1] + b" "):
+        world.repository.files[name] = changed
+        world.root = world.made()
+        await world.root.refresh()
+        assert world.reason().startswith(f"sigstore's trust root: {URL}: "), changed
+
+
+async def test_a_target_that_is_no_trust_root_is_not_in_force(world: World) -> None:
+    world.repository.publish(b'{"mediaType":"x"}')
+    await world.root.refresh()
+    assert "trusted_root.json.mediaType: not that of a trust root" in world.reason()
+    world.root = world.made()
+    world.repository.publish(NEW, "another.json")
+    await world.root.refresh()
+    assert "it has no target trusted_root.json" in world.reason()
+
+
+async def test_t08_a_new_root_key_takes_over_only_with_the_old_ones_word(world: World) -> None:
+    world.repository.rotate_root()
+    world.repository.publish(NEWER)
+    await world.root.refresh()
+    assert world.root.read() == NEWER
+    world.repository.rotate_root(signed_by_old=False)
+    root = world.made()
+    await root.refresh()
+    assert isinstance(root.read(), Unresolved)
+
+
+async def test_t08_versions_of_the_root_have_no_gap(world: World) -> None:
+    world.repository.rotate_root(gap=2)
+    world.repository.publish(NEWER)
+    await world.root.refresh()
+    # The second one is not there, so the first counts, whose keys have signed the rest.
+    assert world.root.read() == NEWER
+    assert "3.root.json" not in world.repository.asked
+
+
+async def test_t02_a_key_counts_once(world: World) -> None:
+    repository = TufRepository()
+    repository.root.roles["timestamp"].threshold = 2
+    first = repository.publish_root()
+    repository.publish(NEW)
+    root = PublicGood(repository.fetch, world.folder, now, URL, Start(first, SHIPPED))
+    await root.refresh()
+    found = root.read()
+    assert isinstance(found, Unresolved)
+    assert "was signed by 1/2 keys" in found.reason
+
+
+async def test_t08_another_repositorys_root_is_nobodys(world: World) -> None:
+    other = TufRepository()
+    other.publish(NEWER)
+    root = PublicGood(other.fetch, world.folder, now, URL, Start(world.repository.first_root, SHIPPED))
+    await root.refresh()
+    assert isinstance(root.read(), Unresolved)
+
+
+async def test_t04_names_of_files_lead_nowhere_else(world: World) -> None:
+    await world.root.refresh()
+    assert {path.name for path in world.folder.iterdir()} == {"metadata", "targets"}
+    assert all(".." not in path for path in world.repository.asked)
+
+
+async def test_nobody_is_asked_where_no_url_is_given(world: World) -> None:
+    assert await world.made(url="").fetch(PublicRoot()) == SHIPPED
+    assert world.repository.asked == []
+
+
+async def test_nobody_is_asked_before_a_policy_asks(world: World) -> None:
+    told: list[dt.datetime | None] = []
+    world.root._refreshed = told.append
+    remote = RemoteKeys({PublicRoot: world.root})
+    await remote.look_first(())
+    assert world.repository.asked == []
+    assert isinstance(remote.read(PublicRoot()), Unresolved)
+    await remote.look_first({PublicRoot()})
+    assert remote.read(PublicRoot()) == NEW
+    assert told == [world.root.fresh_until]
+    # Looked at often, the repository asked seldom.
+    asked = len(world.repository.asked)
+    assert await world.root.fetch(PublicRoot()) == NEW
+    assert len(world.repository.asked) == asked
+    world.root._due = 0.001
+    world.repository.publish(NEWER)
+    assert await world.root.fetch(PublicRoot()) == NEW
+    async with asyncio.timeout(5):
+        while await world.root.fetch(PublicRoot()) != NEWER:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_has_ended_is_noticed_where_it_is_held(world: World) -> None:
+    remote = RemoteKeys({PublicRoot: world.root})
+    await remote.look_first({PublicRoot()})
+    world.ahead = 8 * DAY
+    changed = asyncio.Event()
+    following = asyncio.create_task(remote.follow(lambda: {PublicRoot()}, lambda _: changed.set()))
+    await asyncio.wait_for(changed.wait(), 5)
+    assert isinstance(remote.read(PublicRoot()), Unresolved)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_f16_a_repository_that_hangs_keeps_nobody_waiting_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publicgood, "_FIRST_SECONDS", 0.05)
+
+    async def never(_url: str) -> bytes | None:
+        await asyncio.sleep(3600)
+        return None
+
+    world.root._fetch = never
+    async with asyncio.timeout(2):
+        assert await world.root.fetch(PublicRoot()) == SHIPPED
+        assert await world.root.fetch(PublicRoot()) == SHIPPED
+    refreshing = world.root._refreshing
+    assert refreshing is not None
+    refreshing.cancel()
+    await asyncio.gather(refreshing, return_exceptions=True)
+
+
+async def test_a_refresh_that_fails_is_told_and_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[dt.datetime | None] = []
+    world.root._refreshed = told.append
+    fetch, world.root._fetch = world.root._fetch, down(Unavailable("tuf.test: cannot be connected to"))
+    assert await world.root.fetch(PublicRoot()) == SHIPPED
+    assert "sigstore's trust root could not be refreshed: tuf.test: cannot be connected to" in caplog.text
+    assert told == [None]
+    assert 50 < world.root._due - asyncio.get_running_loop().time() <= 60
+    world.root._fetch, world.root._due = fetch, 0.0
+    assert await world.root.fetch(PublicRoot()) == NEW
+    assert 3500 < world.root._due - asyncio.get_running_loop().time() <= 3600
+
+
+async def test_a_refresh_that_nobody_waits_for_ends_its_thread(world: World) -> None:
+    asked = asyncio.Event()
+
+    async def never(_url: str) -> bytes | None:
+        asked.set()
+        await asyncio.sleep(3600)
+        return None
+
+    world.root._fetch = never
+    before = threading.active_count()
+    refreshing = asyncio.create_task(world.root.refresh())
+    await asyncio.wait_for(asked.wait(), 10)
+    refreshing.cancel()
+    await asyncio.gather(refreshing, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert threading.active_count() <= before + 1
+
+
+async def test_f35_where_nothing_can_be_written_what_is_there_stays(world: World) -> None:
+    (world.folder / "metadata").write_text("a file where a folder is wanted")
+    await world.root.refresh()
+    assert world.root.read() == SHIPPED
+    assert "TUF's files cannot be written: File exists" in (world.root.trouble or "")
+
+
+def test_what_is_shipped_is_what_sigstore_python_ships() -> None:
+    folder = resources.files("sigstore") / "_store" / "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"
+    shipped = publicgood.shipped()
+    assert shipped.tuf_root == (folder / "root.json").read_bytes()
+    assert shipped.trust_root == (folder / "trusted_root.json").read_bytes() == captures.PUBLIC_ROOT
+
+
+def test_the_public_trust_root_is_read_in_full() -> None:
+    root = parse_trust_root(captures.PUBLIC_ROOT, "root")
+    assert [log.identity.hex()[:8] for log in root.logs] == ["c0d23d6a", "cf119915"]
+    assert (len(root.authorities), len(root.certificate_logs), len(root.timestamp_authorities)) == (2, 2, 1)
+    assert len(root.anchors) == 2
