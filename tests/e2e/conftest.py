@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -17,15 +19,27 @@ from tests.e2e.tools import Cluster, Failed, missing, run, until
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "trusted-images"
+CLUSTER = os.environ.get("E2E_CLUSTER", "trusted-images-e2e")
 IMAGE = "trusted-images:e2e"
 # user:right, as htpasswd -B writes it.
 HTPASSWD = "user:$2b$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC\n"
 
 
+def pytest_sessionstart() -> None:
+    """Whoever ends the run early gets everything ended that it has started: fixtures are left as after a failure."""
+
+    def end(number: int, _frame: object) -> None:
+        pytest.exit(f"ended by {signal.Signals(number).name}", 128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a cluster there is nothing to test: one loud line, and every test skipped."""
+    """Without a cluster there is nothing to test: one loud line, and every test skipped; an error where it was promised."""
     absent = missing()
     if absent:
+        if os.environ.get("E2E_REQUIRED"):
+            raise pytest.UsageError(f"E2E_REQUIRED is set, and not found: {', '.join(absent)}")
         reason = f"NO END-TO-END TESTS: {', '.join(absent)} not found (tests/e2e/README.md says what is needed)"
         reporter = config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
@@ -43,12 +57,15 @@ def cluster() -> Iterator[Cluster]:
         return
     config = os.environ.get("E2E_KIND_CONFIG", str(ROOT / "kind-config.yaml"))
     node = os.environ.get("E2E_NODE_IMAGE")
-    run("kind", "create", "cluster", "--name", NAMESPACE, "--config", config, "--wait", "180s",
-        *(("--image", node) if node else ()), seconds=400)  # fmt: skip
-    try:
-        yield Cluster(f"kind-{NAMESPACE}")
-    finally:
-        run("kind", "delete", "cluster", "--name", NAMESPACE)
+    # kubectl and Helm find it here, and the user's own file stays as it is.
+    with tempfile.TemporaryDirectory(prefix="trusted-images-kube-") as folder:
+        os.environ["KUBECONFIG"] = f"{folder}/config"
+        run("kind", "create", "cluster", "--name", CLUSTER, "--config", config, "--wait", "180s",
+            *(("--image", node) if node else ()), seconds=400)  # fmt: skip
+        try:
+            yield Cluster(f"kind-{CLUSTER}")
+        finally:
+            run("kind", "delete", "cluster", "--name", CLUSTER)
 
 
 @dataclass
@@ -137,6 +154,13 @@ def resource(kind: str, name: str, namespace: str | None, spec: dict[str, Any]) 
     return {"apiVersion": "trusted-images.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
+def free_port(address: str) -> int:
+    """A port nobody listens on, so that two runs on one machine do not meet."""
+    with socket.create_server((address, 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
 @pytest.fixture(scope="session")
 def lab(cluster: Cluster) -> Iterator[Lab]:
     """The release, installed as the README says, and two registries."""
@@ -145,9 +169,9 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
         gateway = json.loads(run("docker", "network", "inspect", "kind"))[0]["IPAM"]["Config"]
         address = next(one["Gateway"] for one in gateway if "." in one.get("Gateway", ""))
         registries = []
-        for port, private in ((5071, False), (5072, True)):
-            (folder / str(port)).mkdir()
-            registries.append(Registry(f"{address}:{port}", folder / str(port), private))
+        for name_of_folder, private in (("public", False), ("private", True)):
+            (folder / name_of_folder).mkdir()
+            registries.append(Registry(f"{address}:{free_port(address)}", folder / name_of_folder, private))
         docker = folder / "docker"
         docker.mkdir()
         (docker / "config.json").write_text(
@@ -184,8 +208,9 @@ def save_image(cluster: Cluster, file: Path) -> None:
     node = f"{cluster.name}-control-plane"
     ctr = ["docker", "exec", node, "ctr", "-n", "k8s.io", "images"]
     pause = next(line for line in run(*ctr, "ls", "-q").splitlines() if "/pause:" in line)
-    # A file at the top of the node, since its /tmp cannot be copied from, and no stream, which may end too early.
-    run(*ctr, "export", "/pause.tar", pause)
+    # A file at the top of the node, since its /tmp cannot be copied from. Written by ctr itself: through containerd's transfer service,
+    # it may return before the end of the file is written.
+    run(*ctr, "export", "--local", "/pause.tar", pause)
     run("docker", "cp", f"{node}:/pause.tar", str(file))
 
 

@@ -1,6 +1,7 @@
 """What happens to a cluster: changes that must count at once on every replica, and everything that can be lost."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,21 +21,24 @@ def each_replica(lab: Lab) -> Iterator[list[Callable[[str, str], dict[str, objec
     """For every replica a function that asks it, and nobody else, about an image in a namespace."""
     processes, ask = [], []
     try:
-        for i, name in enumerate(lab.replicas()):
-            port = 18_500 + i
+        for name in lab.replicas():
             process = subprocess.Popen(
-                ["kubectl", "--context", lab.cluster.context, "-n", NAMESPACE, "port-forward", name, f"{port}:8443"],
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                ["kubectl", "--context", lab.cluster.context, "-n", NAMESPACE, "port-forward", name, ":8443"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             )  # fmt: skip
             processes.append(process)
-            if process.stdout is None or not process.stdout.readline():
+            # "Forwarding from 127.0.0.1:34567 -> 8443": any free port.
+            said = re.match(
+                r"Forwarding from 127\.0\.0\.1:([0-9]+) ", process.stdout.readline() if process.stdout else ""
+            )
+            if said is None:
                 raise Failed(f"no way to {name}")
-            ask.append(asker(port))
+            ask.append(asker(int(said[1])))
         yield ask
     finally:
         for process in processes:
             process.terminate()
-            process.wait()
+            process.communicate()
 
 
 def asker(port: int) -> Callable[[str, str], dict[str, object]]:
