@@ -152,24 +152,29 @@ async def test_what_is_no_configuration_changes_nothing(lab: Lab, text: str) -> 
     assert CONFIGURATION not in lab.kube.objects
 
 
-async def test_certificates_of_others_are_not_made(lab: Lab) -> None:
+async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_before_their_authority_is_known(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     lab.answered()
     lab.leader.installation = Installation(namespace="ti", managed=False)
+    for data in (None, {"tls.crt": "eA=="}, {"tls.crt": "eA==", "ca.crt": "%%"}):
+        if data:
+            lab.kube.put(INSTALLATION.secret_path, {"data": data})
+        await lab.leader.keep_certificate()
+        assert CONFIGURATION not in lab.kube.objects
+    assert INSTALLATION.secret_path not in [path for _, path in lab.writes()]
+    assert caplog.text.count("has no ca.crt to publish") == 1
+    # As cert-manager writes it: the authority beside the pair.
+    lab.kube.put(INSTALLATION.secret_path, {"data": {"tls.crt": "eA==", "ca.crt": "b2xk"}})
     await lab.leader.keep_certificate()
-    assert INSTALLATION.secret_path not in lab.kube.objects
-    assert CONFIGURATION not in lab.kube.objects
-    given = {**WANTED, "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Z2l2ZW4="}}]}
-    lab.want(given)
+    assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "b2xk"
+    lab.kube.put(INSTALLATION.secret_path, {"data": {"tls.crt": "eA==", "ca.crt": "bmV3"}})
+    await lab.leader.keep_certificate()
+    assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "bmV3"
+    # An authority among the values counts before that in the Secret.
+    lab.want({**WANTED, "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Z2l2ZW4="}}]})
     await lab.leader.keep_certificate()
     assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "Z2l2ZW4="
-    injected = {
-        **WANTED,
-        "metadata": {"name": "trusted-images", "annotations": {"cert-manager.io/inject-ca-from": "ti/x"}},
-    }
-    lab.want(injected)
-    lab.kube.remove(CONFIGURATION)
-    await lab.leader.keep_certificate()
-    assert "caBundle" not in lab.configuration["webhooks"][0]["clientConfig"]
 
 
 async def test_a_status_is_written_once_and_an_event_told_for_what_is_not_in_force(lab: Lab) -> None:

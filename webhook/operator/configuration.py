@@ -25,7 +25,6 @@ COLLECTIONS: Final[Mapping[str, str]] = {
     "ValidatingWebhookConfiguration": f"{_API}/validatingwebhookconfigurations",
 }
 """Where each kind of configuration is, in the order in which they are made."""
-_INJECTED: Final = "cert-manager.io/inject-ca-from"
 
 
 @dataclass(slots=True)
@@ -35,6 +34,7 @@ class Configurations:
     kube: Kube
     installation: Installation
     _applied: dict[str, tuple[str, Document]] = field(default_factory=dict)
+    _said: str = ""
 
     async def keep(self, data: Data | None, now: dt.datetime) -> None:
         """Makes them what the chart wrote down, with the authorities of now.
@@ -76,10 +76,10 @@ class Configurations:
             }
         ]
         webhooks = [dict(webhook) for webhook in written["webhooks"]]
-        injected = _INJECTED in (metadata.get("annotations") or {})
-        given = all("caBundle" in webhook["clientConfig"] for webhook in webhooks)
-        if not injected and not given:
+        if not all("caBundle" in webhook["clientConfig"] for webhook in webhooks):
+            # Without an authority the API server could reach nobody, and would refuse everything.
             if data is None or "ca.crt" not in data:
+                self._say_once(f"nothing is judged: Secret {self.installation.secret} has no ca.crt to publish")
                 return None
             authorities = data["ca.crt"]
             if self.installation.managed:
@@ -90,6 +90,12 @@ class Configurations:
                     "caBundle": base64.b64encode(authorities).decode(),
                 }
         return {**written, "metadata": metadata, "webhooks": webhooks}
+
+    def _say_once(self, what: str) -> None:
+        """Tells what lasts, without repeating it every few seconds."""
+        if what != self._said:
+            self._said = what
+            _log.warning("%s", what)
 
     async def _is_answered(self) -> bool:
         """Whether a replica is ready, as the Service sees it."""
