@@ -8,19 +8,22 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.authority import Authority
 from tests.e2e.tools import Cluster, Failed, missing, run, until
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "trusted-images"
 CLUSTER = os.environ.get("E2E_CLUSTER", "trusted-images-e2e")
-IMAGE = "trusted-images:e2e"
+IMAGE, NEXT_IMAGE = "trusted-images:e2e", "trusted-images:e2e-next"
+MIRRORED = "docker.io/e2e"
+"""What is fetched from the public registry in place of one that nobody here can reach."""
 # user:right, as htpasswd -B writes it.
 HTPASSWD = "user:$2b$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC\n"
 
@@ -74,22 +77,35 @@ class Registry:
 
     host: str
     folder: Path
-    private: bool
+    private: bool = False
+    authority: Authority | None = None
+    """Whose certificate it serves; without one it speaks plain HTTP."""
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Serves what is in its folder."""
+        http = f"addr: '{self.host}'"
+        if self.authority is not None:
+            for name, pem in zip(
+                ("tls.crt", "tls.key"), self.authority.issue(self.host.partition(":")[0]), strict=True
+            ):
+                (self.folder / name).write_text(pem)
+            http += f", tls: {{certificate: {self.folder}/tls.crt, key: {self.folder}/tls.key}}"
         auth = f"auth: {{htpasswd: {{realm: e2e, path: {self.folder}/htpasswd}}}}\n" if self.private else ""
         (self.folder / "htpasswd").write_text(HTPASSWD)
         config = self.folder / "config.yml"
         config.write_text(
-            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {self.folder}/data}}}}\n"
-            f"http: {{addr: '{self.host}'}}\n{auth}"
+            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {self.folder}/data}}}}\nhttp: {{{http}}}\n{auth}"
         )
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
-        until(lambda: run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*", f"http://{self.host}/v2/")
+        until(lambda: run("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*", f"{self.url}/v2/")
               in {"200", "401"}, f"registry {self.host}")  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"{'https' if self.authority else 'http'}://{self.host}"
 
     def stop(self) -> None:
         """Ends it; its images stay."""
@@ -107,6 +123,7 @@ class Lab:
     folder: Path
     public: Registry
     private: Registry
+    secured: Registry
     env: dict[str, str]
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -133,8 +150,8 @@ class Lab:
             "--tlog-upload=false", "--use-signing-config=false", *options, image, env=self.env)  # fmt: skip
 
     def policy(self, name: str, namespace: str, key: str = "release", **spec: Any) -> dict[str, Any]:
-        """A policy with one key over everything on the two registries."""
-        images = [f"{self.public.host}/**", f"{self.private.host}/**"]
+        """A policy with one key over everything on the registries, and on the one that is mirrored."""
+        images = [*(f"{one.host}/**" for one in (self.public, self.private, self.secured)), f"{MIRRORED}/**"]
         whole = {"images": images, "signers": [{"name": key, "cosign": {"key": self.public_key(key)}}], **spec}
         return resource("TrustPolicy", name, namespace, whole)
 
@@ -168,22 +185,28 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
         folder = Path(name)
         gateway = json.loads(run("docker", "network", "inspect", "kind"))[0]["IPAM"]["Config"]
         address = next(one["Gateway"] for one in gateway if "." in one.get("Gateway", ""))
-        registries = []
-        for name_of_folder, private in (("public", False), ("private", True)):
-            (folder / name_of_folder).mkdir()
-            registries.append(Registry(f"{address}:{free_port(address)}", folder / name_of_folder, private))
+        authority = Authority()
+        (folder / "ca.pem").write_text(authority.pem)
+
+        def made(kind: str, *, private: bool = False, authority: Authority | None = None) -> Registry:
+            (folder / kind).mkdir()
+            return Registry(f"{address}:{free_port(address)}", folder / kind, private, authority)
+
+        registries = [made("public"), made("private", private=True), made("secured", authority=authority)]
         docker = folder / "docker"
         docker.mkdir()
         (docker / "config.json").write_text(
             json.dumps({"auths": {registries[1].host: {"username": "user", "password": "right"}}})
         )
-        env = {**os.environ, "COSIGN_PASSWORD": "", "DOCKER_CONFIG": str(docker), "HOME": name}
-        lab = Lab(cluster, folder, registries[0], registries[1], env)
+        env = {**os.environ, "COSIGN_PASSWORD": "", "DOCKER_CONFIG": str(docker), "HOME": name, "NO_PROXY": address,
+               "SSL_CERT_FILE": str(folder / "ca.pem")}  # fmt: skip
+        lab = Lab(cluster, folder, registries[0], registries[1], registries[2], env)
         try:
             for registry in registries:
                 tell_node(cluster, registry)
                 registry.start()
             save_image(cluster, folder / "pause.tar")
+            build(lab)
             install(lab)
             yield lab
         finally:
@@ -194,13 +217,19 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
 
 
 def tell_node(cluster: Cluster, registry: Registry) -> None:
-    """Lets the node's runtime pull without TLS; it reads the file at each pull."""
+    """Lets the node's runtime pull without TLS, or with an authority of ours; it reads the file at each pull."""
     place = f"/etc/containerd/certs.d/{registry.host}"
-    hosts = (
-        f'server = "http://{registry.host}"\n[host."http://{registry.host}"]\n  capabilities = ["pull", "resolve"]\n'
-    )
-    script = f"mkdir -p '{place}' && cat > '{place}/hosts.toml'"
-    run("docker", "exec", "-i", f"{cluster.name}-control-plane", "sh", "-c", script, stdin=hosts)
+    hosts = f'server = "{registry.url}"\n[host."{registry.url}"]\n  capabilities = ["pull", "resolve"]\n'
+    if registry.authority is not None:
+        hosts += f'  ca = "{place}/ca.pem"\n'
+        write_on_node(cluster, f"{place}/ca.pem", registry.authority.pem)
+    write_on_node(cluster, f"{place}/hosts.toml", hosts)
+
+
+def write_on_node(cluster: Cluster, path: str, text: str) -> None:
+    """A file of the node."""
+    script = f"mkdir -p '{path.rpartition('/')[0]}' && cat > '{path}'"
+    run("docker", "exec", "-i", f"{cluster.name}-control-plane", "sh", "-c", script, stdin=text)
 
 
 def save_image(cluster: Cluster, file: Path) -> None:
@@ -214,17 +243,39 @@ def save_image(cluster: Cluster, file: Path) -> None:
     run("docker", "cp", f"{node}:/pause.tar", str(file))
 
 
-def install(lab: Lab) -> None:
-    """Builds, loads and installs; waits until reviews are judged."""
+def build(lab: Lab) -> None:
+    """The image, on the node; under a second tag, too, to upgrade to."""
     base = os.environ.get("E2E_BASE_IMAGE", "python:3.13-slim")
     run("make", "-C", str(ROOT), "image", f"IMAGE={IMAGE}", f"BASE_IMAGE={base}", seconds=600)
-    run("kind", "load", "docker-image", IMAGE, "--name", lab.cluster.name, seconds=300)
-    values = {
-        "image": {"repository": "trusted-images", "tag": "e2e", "pullPolicy": "Never"},
-        "registries": {"registries": [{"host": r.host, "plainHTTP": True} for r in (lab.public, lab.private)]},
+    run("docker", "tag", IMAGE, NEXT_IMAGE)
+    run("kind", "load", "docker-image", IMAGE, NEXT_IMAGE, "--name", lab.cluster.name, seconds=300)
+
+
+def values(lab: Lab, image: str = IMAGE) -> dict[str, Any]:
+    """What a user of these registries writes."""
+    repository, _, tag = image.partition(":")
+    registries: list[dict[str, Any]] = [
+        {
+            "host": lab.public.host,
+            "plainHTTP": True,
+            "mirrors": [{"source": MIRRORED, "prefix": f"{lab.public.host}/hub"}],
+        },
+        {"host": lab.private.host, "plainHTTP": True},
+        {"host": lab.secured.host, "ca": "/etc/trusted-images/ca/e2e.pem"},
+    ]
+    return {
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+        "registries": {"registries": registries},
+        # With other registries than a release before had, replicas are other ones: they would read a changed file within a minute or two.
+        "podAnnotations": {"e2e/registry": lab.public.host},
+        "certificateAuthorities": {"e2e.pem": (lab.folder / "ca.pem").read_text()},
     }
+
+
+def install(lab: Lab, changed: Mapping[str, Any] | None = None, image: str = IMAGE) -> None:
+    """Installs or upgrades; waits until reviews are judged."""
     file = lab.folder / "values.yaml"
-    file.write_text(json.dumps(values))
+    file.write_text(json.dumps({**values(lab, image), **(changed or {})}))
     lab.cluster.helm("upgrade", "--install", "trusted-images", str(ROOT / "charts" / "trusted-images"), "-n", NAMESPACE,
                      "--create-namespace", "-f", str(file), "--wait", "--timeout", "180s")  # fmt: skip
     until(lambda: lab.cluster.get("validatingwebhookconfiguration", "trusted-images"), "the webhook configuration")
