@@ -55,10 +55,8 @@ async def following(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     async with kmock.Server(emulator) as server, aiohttp.ClientSession() as http:
         file = write_kubeconfig(tmp_path, str(server.url))
         monkeypatch.setenv("KUBECONFIG", str(file))
-        started = asyncio.Event()
-        task = asyncio.create_task(follow(world.policies, world.store, started))
+        task = asyncio.create_task(follow(world.policies, world.store))
         try:
-            await asyncio.wait_for(started.wait(), 10)
             yield Server(emulator, str(server.url).rstrip("/"), http)
         finally:
             task.cancel()

@@ -189,15 +189,12 @@ async def _following(kube: "Kube", policies: "Policies", store: PolicyStore, sto
 
     await resync.first_list(kube, policies, store)
     _log.info("%d policies are in force", len(policies.in_force))
-    started = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(policies, store, started))
+            tasks.create_task(follow(policies, store))
             tasks.create_task(policies.follow_keys())
             tasks.create_task(policies.follow_remote_keys())
             tasks.create_task(resync.compare(kube, policies, store))
-            await started.wait()
-            running.take_signals(stopping)
     finally:
         stopping.put_nowait(signal.SIGTERM)
 
