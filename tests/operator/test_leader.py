@@ -246,8 +246,7 @@ PINS = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
 async def test_w11_digests_are_written_before_they_are_demanded_and_until_after(lab: Lab) -> None:
     mutating = {**WANTED, "kind": "MutatingWebhookConfiguration"}
     lab.want("---\n".join(json.dumps(one) + "\n" for one in (WANTED, mutating)))
-    lab.answered()
-    await lab.leader.keep_certificate()
+    await lab.settled()
     written = [path for method, path in lab.writes() if method != "POST" and "webhookconfigurations" in path]
     assert written == [PINS, CONFIGURATION]
     assert lab.kube.objects[PINS]["webhooks"] == lab.configuration["webhooks"]
