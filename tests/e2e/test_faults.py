@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tests.e2e.conftest import NAMESPACE, Lab
+from tests.e2e.laboratory import NAMESPACE, Lab
 from tests.e2e.load import load
 from tests.e2e.test_story import conditions, images, in_force, pod, refused, shop
 from tests.e2e.tools import Failed, run, until

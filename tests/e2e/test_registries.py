@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import MIRRORED, Lab
+from tests.e2e.laboratory import MIRRORED, Lab
 from tests.e2e.test_story import images, pod, refused, shop
 
 __all__ = ["images", "shop"]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.e2e.authority import Authority
-from tests.e2e.conftest import IMAGE, NAMESPACE, NEXT_IMAGE, Lab, install
+from tests.e2e.laboratory import IMAGE, NAMESPACE, NEXT_IMAGE, Lab, install
 from tests.e2e.load import load
 from tests.e2e.test_story import images, pod, refused, shop
 from tests.e2e.tools import Failed, until

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.e2e.conftest import NAMESPACE, ROOT, Lab, resource
+from tests.e2e.laboratory import NAMESPACE, ROOT, Lab, resource
 from tests.e2e.test_story import in_force
 from tests.e2e.tools import Failed, run
 from webhook.policy.schema import RESOURCES

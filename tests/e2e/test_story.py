@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import NAMESPACE, Lab, resource
+from tests.e2e.laboratory import NAMESPACE, Lab, resource
 from tests.e2e.tools import Failed, until
 
 
