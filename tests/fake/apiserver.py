@@ -133,7 +133,7 @@ class FakeAPIServer(FakeKube):
             return web.json_response(
                 {"kind": "Status", "message": str(e), "code": e.status or 500}, status=e.status or 500
             )
-        return web.json_response(found)
+        return web.json_response(_page(found, request.query) if "items" in found else found)
 
     async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
         self.watched.append(request.path_qs)
@@ -157,6 +157,14 @@ class FakeAPIServer(FakeKube):
         finally:
             self.streams.discard(stream)
         return response
+
+
+def _page(found: Document, query: Mapping[str, str]) -> Document:
+    """As many items as are asked for, from where the page before has ended."""
+    start = int(query.get("continue", "0"))
+    end = start + int(query.get("limit", "0")) if "limit" in query else len(found["items"])
+    more = {"continue": str(end)} if end < len(found["items"]) else {}
+    return {**found, "items": found["items"][start:end], "metadata": {**found["metadata"], **more}}
 
 
 def _cut(request: web.BaseRequest) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.fake.apiserver import FakeAPIServer, api_server
 from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_policies import INLINE, SHOP, World
+from webhook import limits
 from webhook.kube.client import connected
 from webhook.operator import handlers, resync
 from webhook.policy.parse import API_VERSION
@@ -191,6 +192,18 @@ async def test_f20_what_every_stream_hides_is_found_by_the_comparison(
             await until(lambda: followed.mode == "warn" and len(world.store.snapshot.index.policies) == 1)
         finally:
             comparing.cancel()
+
+
+async def test_f32_a_long_list_is_read_page_by_page(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KUBE_PAGE", 40)
+    for number in range(100):
+        followed.put(path=f"{CLUSTER}-{number}")
+    world = World()
+    followed.server.asked.clear()
+    async with connected() as kube:
+        await resync.list_once(kube, world.policies, world.store)
+    assert len(world.store.snapshot.index.policies) == 100
+    assert [path for _, path in followed.server.asked].count(CLUSTER.rpartition("/")[0]) == 3
 
 
 async def test_f21_while_the_api_server_is_down_what_was_known_stays_in_force(followed: Followed) -> None:

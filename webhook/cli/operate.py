@@ -177,9 +177,8 @@ async def _operate(
 
 
 def _count(policies: "Policies", metrics: Metrics) -> None:
-    states = [known.state for known in policies.in_force.values()]
     for state in _STATES:
-        metrics.policies.labels(state).set(states.count(state))
+        metrics.policies.labels(state).set(policies.states[state])
 
 
 async def _following(kube: "Kube", policies: "Policies", store: PolicyStore, stopping: running.Stopping) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 import kopf
 
+from webhook import limits
 from webhook.memory.store import PolicyStore
 from webhook.operator.policies import Policies
 from webhook.policy.parse import GROUP, VERSION
@@ -21,6 +22,8 @@ from webhook.policy.schema import RESOURCES
 _log = logging.getLogger(__name__)
 
 _AGAIN_SECONDS: Final = 1.0
+_IDLE_SECONDS: Final = 0.1
+"""How long kopf keeps an object after its event: with its default, all of a big cluster's at once after the first list."""
 _STOP_SECONDS: Final = 10.0
 """How long kopf's end is waited for."""
 _SERVER_SECONDS: Final = 300
@@ -102,6 +105,8 @@ async def _operate(registry: kopf.OperatorRegistry, stop: threading.Event) -> No
     settings.scanning.disabled = True
     settings.watching.server_timeout = _SERVER_SECONDS
     settings.watching.inactivity_timeout = _SILENT_SECONDS
+    settings.watching.chunk_size = limits.KUBE_PAGE
+    settings.queueing.idle_timeout = _IDLE_SECONDS
     # One line for every object it was told about would drown the others; and that it takes no signals is as it should be.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
