@@ -1,6 +1,7 @@
 """`python -m bench`: the figures of the hot path, the cold path, bursts, many policies and memory, beside their targets.
 
-Latency and CPU are those of this machine; what is compared with a target as a ratio was measured in the same run.
+Where E2E_CONTEXT names a cluster, also what all of it costs there. Latency and CPU are those of this machine; what is compared with a
+target as a ratio was measured in the same run.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import world
+from bench import cluster, world
 from bench.client import Connection, Measured, Server, measure, server
 from bench.report import Figure, show, write
 
@@ -141,6 +142,19 @@ def main() -> int:
         found = part()
         show(title, found)
         figures += found
+    if cluster.is_there():
+        with cluster.installed() as lab:
+            for title, part in (
+                ("On a cluster: creating by dry-run", lambda: cluster.added(lab, count // 20)),
+                ("On a cluster: memory", lambda: cluster.replicas(lab)),
+                ("On a cluster: start with 100 policies", lambda: cluster.started(lab, 100, 1.5)),
+                ("On a cluster: start with 10,000 policies", lambda: cluster.started(lab, 10_000, 10)),
+            ):
+                found = part()
+                show(title, found)
+                figures += found
+    else:
+        print("\nOn a cluster: not measured; E2E_CONTEXT names a kind cluster (tests/e2e/README.md)")
     write(figures)
     return 0 if all(figure.ok or figure.is_of_this_machine for figure in figures) else 1
 

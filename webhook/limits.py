@@ -282,6 +282,8 @@ MAX_TOKENS: Final = 10_000
 # ── the API server ───────────────────────────────────────────────────────────────────────────────────────────────────
 KUBE_SECONDS: Final = 5.0
 """Seconds for one request to the API server."""
+KUBE_PAGE: Final = 100
+"""Objects the API server is asked for at once: parsed, a page of policies takes about 2 MiB, and a list of all of them would take all."""
 PULL_SECRET_SECONDS: Final = 30.0
 """Seconds that the pull secrets of a Pod are kept."""
 MAX_UNTOLD_USES: Final = 200

@@ -247,6 +247,21 @@ async def test_reviews_under_way_are_answered_before_the_server_ends(tmp_path: P
     assert answers[0]["response"]["allowed"]
 
 
+async def test_f28_a_replica_that_leaves_ends_its_connections_with_an_answer(tmp_path: Path) -> None:
+    reasons: list[str | None] = [None]
+    async with serving(tmp_path, not_ready=lambda: reasons[0]) as webhook:
+
+        async def connection() -> str | None:
+            async with webhook.http.post(f"{webhook.url}/validate", json=review()) as response:
+                assert response.status == 200
+                assert (await response.json())["response"]["allowed"] is True
+                return response.headers.get("Connection")
+
+        assert await connection() is None
+        reasons[0] = "shutting down"
+        assert await connection() == "close"
+
+
 async def test_health_says_why_it_is_not_ready(tmp_path: Path) -> None:
     reasons: list[str | None] = ["the policies have not been read yet", None]
     async with serving(tmp_path, not_ready=lambda: reasons[0]) as webhook:

@@ -1,31 +1,31 @@
-"""One installation for the whole suite: cluster, image, registries, keys, release."""
+"""One installation for the whole suite."""
 
-import contextlib
-import json
 import os
-import subprocess
-import tempfile
+import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.tools import Cluster, Failed, missing, run, until
+from tests.e2e.laboratory import Lab, given_or_made, laboratory
+from tests.e2e.tools import Cluster, missing, until
 
-ROOT = Path(__file__).parents[2]
-NAMESPACE = "trusted-images"
-IMAGE = "trusted-images:e2e"
-# user:right, as htpasswd -B writes it.
-HTPASSWD = "user:$2b$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC\n"
+
+def pytest_sessionstart() -> None:
+    """Whoever ends the run early gets everything ended that it has started: fixtures are left as after a failure."""
+
+    def end(number: int, _frame: object) -> None:
+        pytest.exit(f"ended by {signal.Signals(number).name}", 128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a cluster there is nothing to test: one loud line, and every test skipped."""
+    """Without a cluster there is nothing to test: one loud line, and every test skipped; an error where it was promised."""
     absent = missing()
     if absent:
+        if os.environ.get("E2E_REQUIRED"):
+            raise pytest.UsageError(f"E2E_REQUIRED is set, and not found: {', '.join(absent)}")
         reason = f"NO END-TO-END TESTS: {', '.join(absent)} not found (tests/e2e/README.md says what is needed)"
         reporter = config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None:
@@ -37,181 +37,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster named by E2E_CONTEXT, or one made for this run."""
-    given = os.environ.get("E2E_CONTEXT")
-    if given:
-        yield Cluster(given)
-        return
-    config = os.environ.get("E2E_KIND_CONFIG", str(ROOT / "kind-config.yaml"))
-    node = os.environ.get("E2E_NODE_IMAGE")
-    run("kind", "create", "cluster", "--name", NAMESPACE, "--config", config, "--wait", "180s",
-        *(("--image", node) if node else ()), seconds=400)  # fmt: skip
-    try:
-        yield Cluster(f"kind-{NAMESPACE}")
-    finally:
-        run("kind", "delete", "cluster", "--name", NAMESPACE)
-
-
-@dataclass
-class Registry:
-    """A registry on the address of kind's network: one name for the machine, the nodes and the Pods."""
-
-    host: str
-    folder: Path
-    private: bool
-    process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> None:
-        """Serves what is in its folder."""
-        auth = f"auth: {{htpasswd: {{realm: e2e, path: {self.folder}/htpasswd}}}}\n" if self.private else ""
-        (self.folder / "htpasswd").write_text(HTPASSWD)
-        config = self.folder / "config.yml"
-        config.write_text(
-            f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {self.folder}/data}}}}\n"
-            f"http: {{addr: '{self.host}'}}\n{auth}"
-        )
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
-        until(lambda: run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*", f"http://{self.host}/v2/")
-              in {"200", "401"}, f"registry {self.host}")  # fmt: skip
-
-    def stop(self) -> None:
-        """Ends it; its images stay."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
-
-
-@dataclass
-class Lab:
-    """Everything that tests speak of."""
-
-    cluster: Cluster
-    folder: Path
-    public: Registry
-    private: Registry
-    env: dict[str, str]
-    digests: dict[str, str] = field(default_factory=dict)
-
-    def public_key(self, name: str) -> str:
-        """The PEM of a key pair, made when it is first asked for."""
-        file = self.folder / f"{name}.pub"
-        if not file.exists():
-            run("cosign", "generate-key-pair", "--output-key-prefix", str(self.folder / name), env=self.env)
-        return file.read_text()
-
-    def push(self, registry: Registry, path: str) -> str:
-        """An image that runs, its name with the digest; every path has a digest of its own."""
-        name = f"{registry.host}/{path}"
-        run("crane", "push", "--insecure", str(self.folder / "pause.tar"), name, env=self.env)
-        run("crane", "mutate", "--insecure", name, "-t", name, "--annotation", f"e2e={path}", env=self.env)
-        digest = run("crane", "digest", "--insecure", name, env=self.env).strip()
-        self.digests[path] = digest
-        return f"{name.rpartition(':')[0]}@{digest}"
-
-    def sign(self, image: str, key: str, *options: str) -> None:
-        """Signs as users do; by default as cosign 3 does, with a bundle."""
-        self.public_key(key)
-        run("cosign", "sign", "--yes", "--key", str(self.folder / f"{key}.key"), "--allow-http-registry",
-            "--tlog-upload=false", "--use-signing-config=false", *options, image, env=self.env)  # fmt: skip
-
-    def policy(self, name: str, namespace: str, key: str = "release", **spec: Any) -> dict[str, Any]:
-        """A policy with one key over everything on the two registries."""
-        images = [f"{self.public.host}/**", f"{self.private.host}/**"]
-        whole = {"images": images, "signers": [{"name": key, "cosign": {"key": self.public_key(key)}}], **spec}
-        return resource("TrustPolicy", name, namespace, whole)
-
-    def replicas(self) -> list[str]:
-        """The names of the Pods that are ready."""
-        pods = self.cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=trusted-images")["items"]
-        return [
-            pod["metadata"]["name"] for pod in pods
-            if "deletionTimestamp" not in pod["metadata"]
-            and all(one["ready"] for one in pod["status"].get("containerStatuses") or [{"ready": False}])
-        ]  # fmt: skip
-
-
-def resource(kind: str, name: str, namespace: str | None, spec: dict[str, Any]) -> dict[str, Any]:
-    """One of our custom resources."""
-    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
-    return {"apiVersion": "trusted-images.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+    with given_or_made() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
 def lab(cluster: Cluster) -> Iterator[Lab]:
-    """The release, installed as the README says, and two registries."""
-    with tempfile.TemporaryDirectory(prefix="trusted-images-e2e-") as name:
-        folder = Path(name)
-        gateway = json.loads(run("docker", "network", "inspect", "kind"))[0]["IPAM"]["Config"]
-        address = next(one["Gateway"] for one in gateway if "." in one.get("Gateway", ""))
-        registries = []
-        for port, private in ((5071, False), (5072, True)):
-            (folder / str(port)).mkdir()
-            registries.append(Registry(f"{address}:{port}", folder / str(port), private))
-        docker = folder / "docker"
-        docker.mkdir()
-        (docker / "config.json").write_text(
-            json.dumps({"auths": {registries[1].host: {"username": "user", "password": "right"}}})
-        )
-        env = {**os.environ, "COSIGN_PASSWORD": "", "DOCKER_CONFIG": str(docker), "HOME": name}
-        lab = Lab(cluster, folder, registries[0], registries[1], env)
-        try:
-            for registry in registries:
-                tell_node(cluster, registry)
-                registry.start()
-            save_image(cluster, folder / "pause.tar")
-            install(lab)
-            yield lab
-        finally:
-            if not os.environ.get("E2E_KEEP"):
-                uninstall(lab)
-            for registry in registries:
-                registry.stop()
-
-
-def tell_node(cluster: Cluster, registry: Registry) -> None:
-    """Lets the node's runtime pull without TLS; it reads the file at each pull."""
-    place = f"/etc/containerd/certs.d/{registry.host}"
-    hosts = (
-        f'server = "http://{registry.host}"\n[host."http://{registry.host}"]\n  capabilities = ["pull", "resolve"]\n'
-    )
-    script = f"mkdir -p '{place}' && cat > '{place}/hosts.toml'"
-    run("docker", "exec", "-i", f"{cluster.name}-control-plane", "sh", "-c", script, stdin=hosts)
-
-
-def save_image(cluster: Cluster, file: Path) -> None:
-    """An image that runs and waits: the one that every node has."""
-    node = f"{cluster.name}-control-plane"
-    ctr = ["docker", "exec", node, "ctr", "-n", "k8s.io", "images"]
-    pause = next(line for line in run(*ctr, "ls", "-q").splitlines() if "/pause:" in line)
-    # A file at the top of the node, since its /tmp cannot be copied from, and no stream, which may end too early.
-    run(*ctr, "export", "/pause.tar", pause)
-    run("docker", "cp", f"{node}:/pause.tar", str(file))
-
-
-def install(lab: Lab) -> None:
-    """Builds, loads and installs; waits until reviews are judged."""
-    base = os.environ.get("E2E_BASE_IMAGE", "python:3.13-slim")
-    run("make", "-C", str(ROOT), "image", f"IMAGE={IMAGE}", f"BASE_IMAGE={base}", seconds=600)
-    run("kind", "load", "docker-image", IMAGE, "--name", lab.cluster.name, seconds=300)
-    values = {
-        "image": {"repository": "trusted-images", "tag": "e2e", "pullPolicy": "Never"},
-        "registries": {"registries": [{"host": r.host, "plainHTTP": True} for r in (lab.public, lab.private)]},
-    }
-    file = lab.folder / "values.yaml"
-    file.write_text(json.dumps(values))
-    lab.cluster.helm("upgrade", "--install", "trusted-images", str(ROOT / "charts" / "trusted-images"), "-n", NAMESPACE,
-                     "--create-namespace", "-f", str(file), "--wait", "--timeout", "180s")  # fmt: skip
-    until(lambda: lab.cluster.get("validatingwebhookconfiguration", "trusted-images"), "the webhook configuration")
-
-
-def uninstall(lab: Lab) -> None:
-    """Removes the release and what the suite made; nothing may be left that refuses anything."""
-    with contextlib.suppress(Failed):
-        lab.cluster.helm("uninstall", "trusted-images", "-n", NAMESPACE, "--wait", "--timeout", "120s")
-    for kind in ("trustpolicies", "clustertrustpolicies", "trustexceptions"):
-        lab.cluster.kubectl("delete", "crd", f"{kind}.trusted-images.dev", "--ignore-not-found")
-    lab.cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    """The release, installed as the README says, and registries."""
+    with laboratory(cluster) as lab:
+        yield lab
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Lab, resource
+from tests.e2e.laboratory import Lab, resource
 from tests.e2e.test_story import images, pod, refused, shop
 from tests.e2e.tools import Failed, until
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import NAMESPACE, Lab, resource
+from tests.e2e.laboratory import NAMESPACE, Lab, resource
 from tests.e2e.tools import Failed, until
 
 
@@ -207,6 +207,58 @@ def test_a_policy_whose_secret_is_missing_says_so_and_heals(lab: Lab, namespace:
     assert re.fullmatch(r"SHA256:[0-9a-f]{64}", status["signers"][0]["fingerprints"][0])
     events = lab.cluster.kubectl("get", "events", "-n", namespace)
     assert "PolicySignersUnresolved" in events
+
+
+def test_f23_garbage_for_a_key_denies_touches_no_other_policy_and_heals(
+    lab: Lab, shop: str, namespace: str, images: dict[str, str]
+) -> None:
+    assert shop == namespace
+    broken = f"{namespace}-broken"
+    lab.cluster.kubectl("create", "namespace", broken)
+    try:
+        lab.cluster.kubectl("create", "secret", "generic", "keys", "-n", broken, "--from-literal=cosign.pub=garbage")
+        by_secret = [{"name": "release", "cosign": {"key": "secret://keys#cosign.pub"}}]
+        lab.cluster.apply(lab.policy("shop", broken, signers=by_secret))
+        until(lambda: conditions(lab, broken).get("Ready") == "Invalid", "the status of a broken policy")
+        assert "spec.signers[0].cosign.key" in refused(lab, pod(images["signed"]), broken)
+        lab.cluster.try_out(pod(images["signed"]), shop)
+        assert 'trusted_images_policies{state="broken"} 1.0' in metrics(lab)
+        lab.public_key("release")
+        made = lab.cluster.kubectl("create", "secret", "generic", "keys", f"--from-file=cosign.pub={lab.folder}/release.pub",
+                                   "-n", broken, "--dry-run=client", "-o", "yaml")  # fmt: skip
+        lab.cluster.kubectl("apply", "-f", "-", stdin=made)
+        in_force(lab, "tp", "shop", broken)
+        lab.cluster.try_out(pod(images["signed"]), broken)
+        until(lambda: 'trusted_images_policies{state="broken"} 0.0' in metrics(lab), "the metric")
+    finally:
+        lab.cluster.kubectl("delete", "namespace", broken, "--wait=false")
+
+
+def test_m04_labels_of_namespaces_count_from_the_next_review_on(
+    lab: Lab, namespace: str, images: dict[str, str]
+) -> None:
+    name = f"{namespace}-gold"
+    gold = resource("ClusterTrustPolicy", name, None, {
+        "images": ["**"], "namespaces": {"selector": {"matchLabels": {"e2e": namespace}}},
+        "signers": [{"name": "nobody", "static": {"allow": False, "reason": "gold takes nothing"}}],
+    })  # fmt: skip
+    try:
+        lab.cluster.apply(gold)
+        in_force(lab, "ctp", name)
+        lab.cluster.try_out(pod(images["signed"]), namespace)
+        lab.cluster.kubectl("label", "namespace", namespace, f"e2e={namespace}")
+        until(lambda: "gold takes nothing" in refused(lab, pod(images["signed"]), namespace), "the label", 10, 0.05)
+        lab.cluster.kubectl("label", "namespace", namespace, "e2e-")
+        until(lambda: lab.cluster.try_out(pod(images["signed"]), namespace), "no label", 10, 0.05)
+    finally:
+        lab.cluster.kubectl("delete", "ctp", name, "--ignore-not-found")
+
+
+def metrics(lab: Lab) -> str:
+    """Of one replica, as Prometheus reads them."""
+    return lab.cluster.kubectl(
+        "get", "--raw", f"/api/v1/namespaces/{NAMESPACE}/pods/{lab.replicas()[0]}:8080/proxy/metrics"
+    )
 
 
 def conditions(lab: Lab, namespace: str) -> dict[str, str]:

@@ -61,10 +61,8 @@ async def following(
     async with kmock.Server(emulator) as server, aiohttp.ClientSession() as http:
         file = write_kubeconfig(tmp_path, str(server.url))
         monkeypatch.setenv("KUBECONFIG", str(file))
-        started = asyncio.Event()
-        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store, started))
+        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store))
         try:
-            await asyncio.wait_for(started.wait(), 10)
             yield Server(emulator, str(server.url).rstrip("/"), http)
         finally:
             task.cancel()

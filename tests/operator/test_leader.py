@@ -43,6 +43,13 @@ class Lab(World):
         text = configuration if isinstance(configuration, str) else json.dumps(configuration)
         self.kube.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": text}})
 
+    async def settled(self) -> None:
+        """Replicas answer, and have done so long enough for the configuration to be there."""
+        self.answered()
+        await self.leader.keep_certificate()
+        self.now += dt.timedelta(seconds=5)
+        await self.leader.keep_certificate()
+
     def answered(self, *, ready: bool = True) -> None:
         self.kube.put(
             "/apis/discovery.k8s.io/v1/namespaces/ti/endpointslices/a",
@@ -71,25 +78,42 @@ async def test_w11_there_is_no_configuration_before_a_replica_answers(lab: Lab) 
     assert CONFIGURATION not in lab.kube.objects
     lab.answered()
     await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    # Ready, and gone, and ready again: what counts is the last time.
+    lab.now += dt.timedelta(seconds=4)
+    lab.answered(ready=False)
+    await lab.leader.keep_certificate()
+    await lab.settled()
     authority = base64.b64decode(lab.configuration["webhooks"][0]["clientConfig"]["caBundle"])
     assert authority == base64.b64decode(lab.kube.objects[INSTALLATION.secret_path]["data"]["ca.crt"])
     (owner,) = lab.configuration["metadata"]["ownerReferences"]
     assert owner["kind"] == "ClusterRole"
+    # The private keys go with the release, too.
+    assert lab.kube.objects[INSTALLATION.secret_path]["metadata"]["ownerReferences"] == [owner]
+
+
+async def test_w11_nodes_are_given_the_time_to_learn_the_way_to_the_first_replica(lab: Lab) -> None:
+    await lab.leader.keep_certificate()
+    lab.answered()
+    for seconds in (0, 4.9):
+        lab.now += dt.timedelta(seconds=seconds)
+        await lab.leader.keep_certificate()
+        assert CONFIGURATION not in lab.kube.objects
+    lab.now += dt.timedelta(seconds=0.1)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION in lab.kube.objects
 
 
 async def test_nothing_to_do_writes_nothing(lab: Lab) -> None:
-    lab.answered()
-    for _ in range(3):
-        await lab.leader.keep_certificate()
+    await lab.settled()
+    await lab.leader.keep_certificate()
     lab.kube.asked.clear()
     await lab.leader.keep_certificate()
     assert lab.writes() == []
 
 
 async def test_w09_the_authority_is_published_before_the_certificate_is_written(lab: Lab) -> None:
-    lab.answered()
-    for _ in range(2):
-        await lab.leader.keep_certificate()
+    await lab.settled()
     lab.kube.asked.clear()
     lab.kube.remove(INSTALLATION.secret_path)
     await lab.leader.keep_certificate()
@@ -115,9 +139,7 @@ async def test_w09_what_somebody_wrote_meanwhile_is_not_overwritten(lab: Lab) ->
 
 
 async def test_m11_a_changed_or_deleted_configuration_is_put_back(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    lab.answered()
-    for _ in range(2):
-        await lab.leader.keep_certificate()
+    await lab.settled()
     changed = {**lab.configuration, "webhooks": [{**lab.configuration["webhooks"][0], "failurePolicy": "Ignore"}]}
     lab.kube.put(CONFIGURATION, changed)
     await lab.leader.keep_certificate()
@@ -129,9 +151,7 @@ async def test_m11_a_changed_or_deleted_configuration_is_put_back(lab: Lab, capl
 
 
 async def test_w11_a_release_that_is_going_gets_no_configuration(lab: Lab) -> None:
-    lab.answered()
-    for _ in range(2):
-        await lab.leader.keep_certificate()
+    await lab.settled()
     await withdraw(lab.kube, INSTALLATION)
     assert CONFIGURATION not in lab.kube.objects
     await lab.leader.keep_certificate()
@@ -146,30 +166,34 @@ async def test_w11_a_release_that_is_going_gets_no_configuration(lab: Lab) -> No
 
 @pytest.mark.parametrize("text", ["[", "a: 1\n---\nb: 2", "text", "[]"])
 async def test_what_is_no_configuration_changes_nothing(lab: Lab, text: str) -> None:
-    lab.answered()
     lab.want(text)
-    await lab.leader.keep_certificate()
+    await lab.settled()
     assert CONFIGURATION not in lab.kube.objects
 
 
-async def test_certificates_of_others_are_not_made(lab: Lab) -> None:
-    lab.answered()
-    lab.leader.installation = Installation(namespace="ti", managed=False)
+async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_before_their_authority_is_known(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.leader = Leader(lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now)
+    await lab.settled()
+    for data in (None, {"tls.crt": "eA=="}, {"tls.crt": "eA==", "ca.crt": "%%"}):
+        if data:
+            lab.kube.put(INSTALLATION.secret_path, {"data": data})
+        await lab.leader.keep_certificate()
+        assert CONFIGURATION not in lab.kube.objects
+    assert INSTALLATION.secret_path not in [path for _, path in lab.writes()]
+    assert caplog.text.count("has no ca.crt to publish") == 1
+    # As cert-manager writes it: the authority beside the pair.
+    lab.kube.put(INSTALLATION.secret_path, {"data": {"tls.crt": "eA==", "ca.crt": "b2xk"}})
     await lab.leader.keep_certificate()
-    assert INSTALLATION.secret_path not in lab.kube.objects
-    assert CONFIGURATION not in lab.kube.objects
-    given = {**WANTED, "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Z2l2ZW4="}}]}
-    lab.want(given)
+    assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "b2xk"
+    lab.kube.put(INSTALLATION.secret_path, {"data": {"tls.crt": "eA==", "ca.crt": "bmV3"}})
+    await lab.leader.keep_certificate()
+    assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "bmV3"
+    # An authority among the values counts before that in the Secret.
+    lab.want({**WANTED, "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Z2l2ZW4="}}]})
     await lab.leader.keep_certificate()
     assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "Z2l2ZW4="
-    injected = {
-        **WANTED,
-        "metadata": {"name": "trusted-images", "annotations": {"cert-manager.io/inject-ca-from": "ti/x"}},
-    }
-    lab.want(injected)
-    lab.kube.remove(CONFIGURATION)
-    await lab.leader.keep_certificate()
-    assert "caBundle" not in lab.configuration["webhooks"][0]["clientConfig"]
 
 
 async def test_a_status_is_written_once_and_an_event_told_for_what_is_not_in_force(lab: Lab) -> None:
@@ -222,8 +246,7 @@ PINS = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
 async def test_w11_digests_are_written_before_they_are_demanded_and_until_after(lab: Lab) -> None:
     mutating = {**WANTED, "kind": "MutatingWebhookConfiguration"}
     lab.want("---\n".join(json.dumps(one) + "\n" for one in (WANTED, mutating)))
-    lab.answered()
-    await lab.leader.keep_certificate()
+    await lab.settled()
     written = [path for method, path in lab.writes() if method != "POST" and "webhookconfigurations" in path]
     assert written == [PINS, CONFIGURATION]
     assert lab.kube.objects[PINS]["webhooks"] == lab.configuration["webhooks"]

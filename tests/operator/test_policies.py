@@ -63,6 +63,11 @@ class World:
         metadata = {"name": name, "resourceVersion": str(version), "generation": version, "uid": f"uid-{name}"}
         return {"metadata": metadata | ({"namespace": namespace} if namespace else {}), "spec": spec}
 
+    def listed(self, documents: list[dict[str, Any]], version: str) -> None:
+        listing = self.policies.listing()
+        listing.add(documents)
+        listing.end(version)
+
     @property
     def state(self) -> str:
         return self.policies.in_force[SHOP].state
@@ -164,8 +169,34 @@ async def test_f24_f25_a_reference_follows_the_key_of_another_policy(world: Worl
     assert status_of(world.policies.standing()[SHOP], NOW)["signers"][0]["fingerprints"] != told["fingerprints"]
     assert list(world.signer().fingerprints()) != told["fingerprints"]
     # A full list, and one in which the cluster policy is gone.
-    world.policies.listed([world.policy(refers)], "3")
+    world.listed([world.policy(refers)], "3")
     assert world.signer() == Unresolved("there is no ClusterTrustPolicy base")
+
+
+async def test_states_are_counted_as_policies_come_change_and_go(world: World) -> None:
+    def counted() -> dict[str, int]:
+        return {state: count for state, count in world.policies.states.items() if count}
+
+    world.policies.seen(world.policy(INLINE))
+    world.policies.seen(world.policy(INLINE, "other"))
+    world.policies.seen(world.policy(BY_SECRET, "lacking"))
+    assert counted() == {"in_force": 2, "unresolved": 1}
+    world.policies.seen(world.policy({**INLINE, "require": "b"}, version=2))
+    world.secret(KEY)
+    await world.policies.read_keys()
+    assert counted() == {"in_force": 2, "broken": 1}
+    world.policies.gone(world.policy(INLINE, version=3))
+    world.listed([world.policy(BY_SECRET, "lacking")], "10")
+    assert counted() == {"in_force": 1}
+
+
+def test_of_a_document_no_more_is_kept_than_is_needed(world: World) -> None:
+    document = {**world.policy(INLINE), "apiVersion": API_VERSION, "status": {"conditions": []}}
+    document["metadata"] |= {"managedFields": [{"manager": "kubectl"}] * 50, "annotations": {"a": "x" * 1000}}
+    world.policies.seen(document)
+    kept = world.policies.in_force[SHOP].document
+    metadata = {"namespace": "shop", "name": "web", "uid": "uid-web", "generation": 1}
+    assert kept == {"metadata": metadata, "spec": INLINE, "status": {"conditions": []}}
 
 
 async def test_nothing_new_changes_nothing(world: World) -> None:
@@ -251,7 +282,7 @@ class TestOrder:
         world.policies.seen(world.policy(INLINE, version=5))
         world.policies.seen(world.policy(INLINE, "gone", version=5))
         changed = world.policy({**INLINE, "mode": "warn"}, version=7)
-        world.policies.listed([changed, world.policy(INLINE, "new", version=8)], "9")
+        world.listed([changed, world.policy(INLINE, "new", version=8)], "9")
         assert {key.name: policy.mode for key, policy in world.store.snapshot.index.policies.items()} == {
             "web": "warn", "new": "enforce",
         }  # fmt: skip
@@ -259,13 +290,13 @@ class TestOrder:
     async def test_f20_a_list_that_began_before_an_event_undoes_it_not(self, world: World) -> None:
         world.policies.seen(world.policy(INLINE, version=5))
         world.policies.seen(world.policy(INLINE, "new", version=12))
-        world.policies.listed([world.policy(INLINE, version=5)], "10")
+        world.listed([world.policy(INLINE, version=5)], "10")
         assert {key.name for key in world.store.snapshot.index.policies} == {"web", "new"}
 
     async def test_a_list_that_says_the_same_changes_nothing(self, world: World) -> None:
         world.policies.seen(world.policy(INLINE, version=5))
         snapshot = world.store.snapshot
-        world.policies.listed([world.policy(INLINE, version=5)], "10")
+        world.listed([world.policy(INLINE, version=5)], "10")
         assert world.store.snapshot is snapshot
 
 

@@ -151,7 +151,7 @@ async def listening(
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
     admission = Admission(decider.answer, decider.pins, tell, Lint(FORMATS, home, now), metrics, log)
-    reviews = _Port(admission.routes(), ["POST"], limits.MAX_REVIEW)
+    reviews = _Port(admission.routes(), ["POST"], limits.MAX_REVIEW, leaves=lambda: not_ready() is not None)
     console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (
         _listening(reviews, address, ports.webhook, tls) as webhook_port,
@@ -166,12 +166,18 @@ class _Port:
     On the library's lower level, without its applications: a review passes here, and routing, middleware and their checks would be a
     tenth of its cost. Connections that have not asked anything yet are closed in time: the library bounds how long one may idle after a
     request, and not how long one may take to finish the headers of its first; a few thousand of those would use up our file descriptors.
+
+    While `leaves` is true, every answer ends its connection. A client that keeps one would use it until we close it, and lose the request
+    that is on its way at that moment: an API server's connection does not follow the endpoints.
     """
 
-    def __init__(self, routes: Routes, methods: Collection[str], max_body: int) -> None:
+    def __init__(
+        self, routes: Routes, methods: Collection[str], max_body: int, leaves: Callable[[], bool] = lambda: False
+    ) -> None:
         self._routes = routes
         self._methods = frozenset(methods)
         self._max_body = max_body
+        self._leaves = leaves
         self._silent: set[asyncio.BaseProtocol] = set()
         self._loop = asyncio.get_running_loop()
         self.server = web.Server(
@@ -213,7 +219,10 @@ class _Port:
         if request.method not in self._methods:
             allowed = ", ".join(sorted(self._methods))
             return web.Response(status=405, text="405: Method Not Allowed\n", headers={"Allow": allowed})
-        return await handler(request)
+        response = await handler(request)
+        if self._leaves():
+            response.force_close()
+        return response
 
     def _drop(self, protocol: web.RequestHandler) -> None:
         if protocol in self._silent:

@@ -223,9 +223,8 @@ async def _together(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def _count(policies: "Policies", metrics: Metrics) -> None:
-    states = [known.state for known in policies.standing().values()]
     for state in _STATES:
-        metrics.policies.labels(state).set(states.count(state))
+        metrics.policies.labels(state).set(policies.states[state])
 
 
 async def _following(
@@ -237,15 +236,12 @@ async def _following(
 
     await resync.first_list(kube, policies, exceptions, store)
     _log.info("%d policies are in force", len(policies.in_force))
-    started = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(policies, exceptions, store, started))
+            tasks.create_task(follow(policies, exceptions, store))
             tasks.create_task(policies.follow_keys())
             tasks.create_task(policies.follow_remote_keys())
             tasks.create_task(resync.compare(kube, policies, exceptions, store))
-            await started.wait()
-            running.take_signals(stopping)
     finally:
         stopping.put_nowait(signal.SIGTERM)
 

@@ -46,15 +46,10 @@ async def stopped(stopping: Stopping, drain_seconds: float) -> None:
 def signals() -> Stopping:
     """SIGTERM and SIGINT, as they come."""
     stopping: Stopping = asyncio.Queue()
-    take_signals(stopping)
-    return stopping
-
-
-def take_signals(stopping: Stopping) -> None:
-    """Puts signals into `stopping`, whoever got them before."""
     loop = asyncio.get_running_loop()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wanted, stopping.put_nowait, wanted)
+    return stopping
 
 
 @contextlib.asynccontextmanager

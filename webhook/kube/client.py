@@ -40,13 +40,21 @@ class Kube:
     async def list_all(self, path: str) -> tuple[list[Document], str]:
         """All items of a collection, page by page, and the resource version they are of."""
         items: list[Document] = []
-        query = {"limit": "500"}
+        version = ""
+        async for page, of in self.pages(path):
+            items += page
+            version = of
+        return items, version
+
+    async def pages(self, path: str) -> AsyncIterator[tuple[list[Document], str]]:
+        """The items of a collection as they come, with the resource version that all pages are of."""
+        query = {"limit": str(limits.KUBE_PAGE)}
         while True:
             page = await self.request("GET", path, query=query)
-            items += page.get("items") or []
             metadata = page.get("metadata") or {}
+            yield page.get("items") or [], str(metadata.get("resourceVersion", ""))
             if not metadata.get("continue"):
-                return items, str(metadata.get("resourceVersion", ""))
+                return
             query["continue"] = metadata["continue"]
 
     async def create(self, path: str, body: Document) -> Document:

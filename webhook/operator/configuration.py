@@ -19,13 +19,14 @@ from webhook.yamltext import read_yaml
 
 _log = logging.getLogger(__name__)
 
+_SETTLED: Final = dt.timedelta(seconds=5)
+"""From the first ready replica on, until every node leads to it: they are told one after the other, and refuse connections before."""
 _API: Final = "/apis/admissionregistration.k8s.io/v1"
 COLLECTIONS: Final[Mapping[str, str]] = {
     "MutatingWebhookConfiguration": f"{_API}/mutatingwebhookconfigurations",
     "ValidatingWebhookConfiguration": f"{_API}/validatingwebhookconfigurations",
 }
 """Where each kind of configuration is, in the order in which they are made."""
-_INJECTED: Final = "cert-manager.io/inject-ca-from"
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class Configurations:
     kube: Kube
     installation: Installation
     _applied: dict[str, tuple[str, Document]] = field(default_factory=dict)
+    _answered_since: dt.datetime | None = None
+    _said: str = ""
 
     async def keep(self, data: Data | None, now: dt.datetime) -> None:
         """Makes them what the chart wrote down, with the authorities of now.
@@ -44,7 +47,8 @@ class Configurations:
         """
         for path, written in _written(await self.kube.get(self.installation.configuration_path)):
             found = await self.kube.get(path)
-            if found is None and not await self._is_answered():
+            # One that was there and is gone was taken by somebody: no node has to learn the way.
+            if found is None and path not in self._applied and not await self._is_settled(now):
                 return
             desired = await self._desired(written, found, data, now)
             if desired is not None:
@@ -63,23 +67,15 @@ class Configurations:
         self, written: Document, found: Document | None, data: Data | None, now: dt.datetime
     ) -> Document | None:
         """None while there is no authority to publish, or the release is being removed."""
-        role = await self.kube.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{self.installation.owner}")
-        if role is None or "deletionTimestamp" in role["metadata"]:
+        owner = await owner_of(self.kube, self.installation)
+        if owner is None:
             return None
-        metadata = dict(written["metadata"])
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "name": self.installation.owner,
-                "uid": role["metadata"]["uid"],
-            }
-        ]
+        metadata = {**written["metadata"], "ownerReferences": [owner]}
         webhooks = [dict(webhook) for webhook in written["webhooks"]]
-        injected = _INJECTED in (metadata.get("annotations") or {})
-        given = all("caBundle" in webhook["clientConfig"] for webhook in webhooks)
-        if not injected and not given:
+        if not all("caBundle" in webhook["clientConfig"] for webhook in webhooks):
+            # Without an authority the API server could reach nobody, and would refuse everything.
             if data is None or "ca.crt" not in data:
+                self._say_once(f"nothing is judged: Secret {self.installation.secret} has no ca.crt to publish")
                 return None
             authorities = data["ca.crt"]
             if self.installation.managed:
@@ -90,6 +86,20 @@ class Configurations:
                     "caBundle": base64.b64encode(authorities).decode(),
                 }
         return {**written, "metadata": metadata, "webhooks": webhooks}
+
+    async def _is_settled(self, now: dt.datetime) -> bool:
+        """Whether a replica has been ready for so long that every node leads to it."""
+        if not await self._is_answered():
+            self._answered_since = None
+            return False
+        self._answered_since = self._answered_since or now
+        return now - self._answered_since >= _SETTLED
+
+    def _say_once(self, what: str) -> None:
+        """Tells what lasts, without repeating it every few seconds."""
+        if what != self._said:
+            self._said = what
+            _log.warning("%s", what)
 
     async def _is_answered(self) -> bool:
         """Whether a replica is ready, as the Service sees it."""
@@ -103,6 +113,19 @@ class Configurations:
             for one in slices.get("items") or ()
             for endpoint in one.get("endpoints") or ()
         )
+
+
+async def owner_of(kube: Kube, installation: Installation) -> Document | None:
+    """The reference that makes an object go when the release goes; None when that is going, or gone."""
+    role = await kube.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{installation.owner}")
+    if role is None or "deletionTimestamp" in role["metadata"]:
+        return None
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "name": installation.owner,
+        "uid": role["metadata"]["uid"],
+    }
 
 
 def _written(config_map: Document | None) -> list[tuple[str, Document]]:

@@ -5,43 +5,53 @@ the objects, so there are no finalizers and no annotations, and deleting a polic
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import kopf
 
+from webhook import limits
 from webhook.memory.store import PolicyStore
 from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.policy.parse import GROUP, VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
+_log = logging.getLogger(__name__)
+
+_AGAIN_SECONDS: Final = 1.0
+_IDLE_SECONDS: Final = 0.1
+"""How long kopf keeps an object after its event: with its default, all of a big cluster's at once after the first list."""
+_STOP_SECONDS: Final = 10.0
+"""How long kopf's end is waited for."""
 _SERVER_SECONDS: Final = 300
 """After so many seconds the API server ends a watch, and the next one begins with a look at what was missed."""
 _SILENT_SECONDS: Final = 70.0
 """A stream without even a bookmark for so long is dead; the API server sends one a minute."""
 
 
-def register(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> kopf.OperatorRegistry:
-    """The handlers, in a registry of their own."""
+def register(
+    policies: Policies, exceptions: Exceptions, store: PolicyStore, call: Callable[..., object]
+) -> kopf.OperatorRegistry:
+    """The handlers, in a registry of their own. `call` brings calls, in their order, to the thread that the store is for."""
     registry = kopf.OperatorRegistry()
 
-    # Coroutines, because kopf runs plain functions in threads, and the store is for one thread.
+    # Coroutines, because kopf would run plain functions in threads, in any order.
     async def policy(event: Mapping[str, Any], **_: object) -> None:
-        tell = policies.gone if event["type"] == "DELETED" else policies.seen
-        tell(event["object"])
+        call(policies.gone if event["type"] == "DELETED" else policies.seen, event["object"])
 
     async def exception(event: Mapping[str, Any], **_: object) -> None:
-        tell = exceptions.gone if event["type"] == "DELETED" else exceptions.seen
-        tell(event["object"])
+        call(exceptions.gone if event["type"] == "DELETED" else exceptions.seen, event["object"])
 
     async def namespace(event: Mapping[str, Any], **_: object) -> None:
         metadata = event["object"]["metadata"]
         if event["type"] == "DELETED":
-            store.discard_namespace(metadata["name"])
+            call(store.discard_namespace, metadata["name"])
         else:
-            store.put_namespace(metadata["name"], metadata.get("labels") or {})
+            call(store.put_namespace, metadata["name"], metadata.get("labels") or {})
 
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
@@ -54,22 +64,73 @@ def register(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> 
     return registry
 
 
-async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore, started: asyncio.Event) -> None:
-    """Follows the cluster until cancelled; `started` is set when kopf has taken over the signals, to be taken back."""
+async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
+    """Follows the cluster until cancelled.
+
+    An error inside a stream ends kopf. It is begun anew, and not the process with it: the API server tells the same error to all
+    replicas, which would then be gone at the same time.
+    """
+    while True:
+        try:
+            await _follow_once(policies, exceptions, store)
+        except Exception as e:  # noqa: BLE001 - whatever ends it, what is known stays in force, and is compared every minute
+            _log.error("following the cluster has failed, and begins anew: %s", e)
+        else:
+            _log.error("following the cluster has ended, and begins anew")
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _follow_once(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
+    """Runs kopf until it ends, on an event loop of its own: at its end it leaves tasks behind, and only all of them can be cancelled."""
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    registry = register(policies, exceptions, store, loop.call_soon_threadsafe)
+    ended: asyncio.Future[Exception | None] = loop.create_future()
+
+    def run() -> None:
+        error: Exception | None = None
+        try:
+            asyncio.run(_operate(registry, stop))
+        except Exception as e:  # noqa: BLE001 - told to whoever waits
+            error = e
+        # The loop is closed by then, if its end was not waited for.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(ended.set_result, error)
+
+    threading.Thread(target=run, name="kopf", daemon=True).start()
+    try:
+        error = await asyncio.shield(ended)
+    finally:
+        stop.set()
+        await asyncio.wait([ended], timeout=_STOP_SECONDS)
+    if error is not None:
+        raise error
+
+
+async def _operate(registry: kopf.OperatorRegistry, stop: threading.Event) -> None:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.watching.server_timeout = _SERVER_SECONDS
     settings.watching.inactivity_timeout = _SILENT_SECONDS
-    # One line for every object it was told about would drown the others.
+    settings.watching.chunk_size = limits.KUBE_PAGE
+    settings.queueing.idle_timeout = _IDLE_SECONDS
+    # One line for every object it was told about would drown the others; and that it takes no signals is as it should be.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    registry = register(policies, exceptions, store)
-    await kopf.operator(
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    # Not `kopf.operator`, which waits for seconds at its end, in which nobody follows.
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=settings,
         standalone=True,
         clusterwide=True,
-        ready_flag=started,
+        stop_flag=stop,
         # For peers, of which there are none; without it kopf looks for a user name, which a container has not.
         identity=cast("Any", "standalone"),
     )
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        # A thread of kopf's waits for it, and the loop for that thread.
+        stop.set()
+    for task in done:
+        task.result()

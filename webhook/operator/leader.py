@@ -14,7 +14,7 @@ from typing import Any, Final
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, next_data
-from webhook.operator.configuration import Configurations
+from webhook.operator.configuration import Configurations, owner_of
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
@@ -109,14 +109,18 @@ class Leader:
 
     async def _write_secret(self, found: Document | None, data: Data) -> None:
         installation = self.installation
+        metadata: Document = {"name": installation.secret, "namespace": installation.namespace}
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "Opaque",
-            "metadata": {"name": installation.secret, "namespace": installation.namespace},
+            "metadata": metadata,
             "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
         }
         if found is None:
+            # Private keys do not stay behind when the release goes.
+            owner = await owner_of(self.kube, installation)
+            metadata |= {} if owner is None else {"ownerReferences": [owner]}
             await self.kube.create(f"/api/v1/namespaces/{installation.namespace}/secrets", body)
         else:
             # Its resource version among the metadata: what somebody wrote in between is not overwritten.

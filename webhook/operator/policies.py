@@ -7,9 +7,12 @@ versions order them, so that an old list undoes no newer event. Source: Kubernet
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import json
 
 from webhook import keys
 from webhook.keys.cluster import ClusterKeys, ObjectName, name_of
@@ -24,8 +27,31 @@ from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
 
+_METADATA: Final = ("namespace", "name", "uid", "generation")
 _LOOK_SECONDS: Final = 1.0
 _LOOKS_PER_SECOND: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A policy as the API server has it, at a resource version. Packed, because there may be as many as objects in the cluster."""
+
+    key: PolicyKey
+    version: int
+    packed: bytes
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Written":
+        """What is needed of a document; who has written which field of it is the most of it, and is not."""
+        metadata = {name: document["metadata"][name] for name in _METADATA if name in document["metadata"]}
+        kept = {"metadata": metadata, **{name: document[name] for name in ("spec", "status") if name in document}}
+        return cls(_key(document), _version(document), json.encode(kept))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Names, spec and status, as they were written."""
+        found: dict[str, Any] = json.decode(self.packed)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +61,21 @@ class InForce:
     `objects` and `remote` are what its keys are read from, in the cluster and outside.
     """
 
-    document: Mapping[str, Any]
-    version: int
+    written: Written
     objects: frozenset[ObjectName]
     policy: Policy
     complaints: tuple[str, ...] = ()
     remote: frozenset[RemoteKey] = frozenset()
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """As it was written: names, spec and status."""
+        return self.written.document
+
+    @property
+    def version(self) -> int:
+        """The resource version it was written as."""
+        return self.written.version
 
     @property
     def state(self) -> str:
@@ -70,18 +105,27 @@ class Policies:
         self._changed = changed
         self._new_objects = asyncio.Event()
         self.in_force: dict[PolicyKey, InForce] = {}
+        self._states: Counter[str] = Counter()
+        self._referring: set[PolicyKey] = set()
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many policies are in which state; those that refer to others' signers, as these stand now."""
+        return self._states + Counter(self._standing(self.in_force[key]).state for key in self._referring)
 
     def standing(self) -> Mapping[PolicyKey, InForce]:
         """Every policy with the signers it refers to, as they are in force."""
-        linked = self._store.snapshot.index.policies
-        return {
-            key: replace(known, policy=linked.get(key, known.policy)) if known.policy.refers else known
-            for key, known in self.in_force.items()
-        }
+        return {key: self._standing(known) for key, known in self.in_force.items()}
+
+    def _standing(self, known: InForce) -> InForce:
+        if not known.policy.refers:
+            return known
+        return replace(known, policy=self._store.snapshot.index.policies.get(known.written.key, known.policy))
 
     def seen(self, document: Mapping[str, Any]) -> None:
         """Brings a policy into force as the API server has it, unless something newer is known."""
-        if self._take(document):
+        if self._is_news(_key(document), _version(document)):
+            self._take(Written.of(document))
             self._store.put(self.in_force[_key(document)].policy)
             self._changed()
 
@@ -90,17 +134,23 @@ class Policies:
         key = _key(document)
         before = self.in_force.get(key)
         if before is not None and _version(document) >= before.version:
-            del self.in_force[key]
+            self._forget(key)
             self._store.discard(key)
             self._changed()
 
-    def listed(self, documents: Iterable[Mapping[str, Any]], version: str) -> None:
+    def listing(self) -> "Listing":
+        """A full list, to be filled page by page."""
+        return Listing(self)
+
+    def listed(self, there: Collection[PolicyKey], news: Iterable[Written], version: str) -> None:
         """Brings a full list of all kinds into force. `version`: of the list; what changed after it stays."""
-        there = {_key(document): document for document in documents}
-        changed = [key for key, document in there.items() if self._take(document)]
+        # An event may have been faster while the list was read.
+        changed = [written for written in news if self._is_news(written.key, written.version)]
+        for written in changed:
+            self._take(written)
         left = [key for key, known in self.in_force.items() if key not in there and known.version <= int(version)]
         for key in left:
-            del self.in_force[key]
+            self._forget(key)
         if changed or left:
             self._store.replace_all(known.policy for known in self.in_force.values())
             self._changed()
@@ -142,26 +192,42 @@ class Policies:
 
     def _rebuild(self, key: PolicyKey) -> None:
         """Builds a policy anew, because of its keys."""
-        known = self.in_force[key]
-        self.in_force[key] = self._built(key, known.document, known.version)
+        self._know(self._built(self.in_force[key].written))
         self._store.put(self.in_force[key].policy)
         self._changed()
 
-    def _take(self, document: Mapping[str, Any]) -> bool:
-        """Whether the document is news, which is then known."""
-        key, version = _key(document), _version(document)
+    def _is_news(self, key: PolicyKey, version: int) -> bool:
         before = self.in_force.get(key)
-        if before is not None and version <= before.version:
-            return False
-        if before is not None and before.document.get("spec") == document.get("spec"):
-            # Its status or metadata changed; what it demands did not.
-            self.in_force[key] = replace(before, document=document, version=version)
-        else:
-            self.in_force[key] = self._built(key, document, version)
-        return True
+        return before is None or version > before.version
 
-    def _built(self, key: PolicyKey, document: Mapping[str, Any], version: int) -> InForce:
-        spec = document.get("spec")
+    def _take(self, written: Written) -> None:
+        before = self.in_force.get(written.key)
+        if before is not None and before.document.get("spec") == written.document.get("spec"):
+            # Its status or metadata changed; what it demands did not.
+            self._know(replace(before, written=written))
+        else:
+            self._know(self._built(written))
+
+    def _know(self, known: InForce) -> None:
+        """Counts as it goes: counting all of them at each change would take longer than the changes of a big cluster leave."""
+        key = known.written.key
+        if key in self.in_force:
+            self._forget(key)
+        self.in_force[key] = known
+        if known.policy.refers:
+            self._referring.add(key)
+        else:
+            self._states[known.state] += 1
+
+    def _forget(self, key: PolicyKey) -> None:
+        known = self.in_force.pop(key)
+        if known.policy.refers:
+            self._referring.discard(key)
+        else:
+            self._states[known.state] -= 1
+
+    def _built(self, written: Written) -> InForce:
+        key, spec = written.key, written.document.get("spec")
         references = parse.key_references(spec, self._formats)
         objects: set[ObjectName] = set()
         remote: set[RemoteKey] = set()
@@ -183,7 +249,28 @@ class Policies:
             _log.error("policy %s is broken and denies what it covers: %s", key, "; ".join(complaints))
         if not all(self._keys.knows(name) for name in objects):
             self._new_objects.set()
-        return InForce(document, version, frozenset(objects), policy, complaints, frozenset(remote))
+        return InForce(written, frozenset(objects), policy, complaints, frozenset(remote))
+
+
+class Listing:
+    """A full list as it comes. Of what is known already only the key is kept."""
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self._there: set[PolicyKey] = set()
+        self._news: list[Written] = []
+
+    def add(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """A page of it."""
+        for document in documents:
+            key, known = _key(document), self._policies.in_force.get(_key(document))
+            self._there.add(key)
+            if known is None or known.version < _version(document):
+                self._news.append(Written.of(document))
+
+    def end(self, version: str) -> None:
+        """Brings it into force. `version`: of the list; what changed after it stays."""
+        self._policies.listed(self._there, self._news, version)
 
 
 def _key(document: Mapping[str, Any]) -> PolicyKey:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from typing import Any, Final
+from typing import Final
 
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
@@ -23,14 +23,14 @@ async def list_once(kube: Kube, policies: Policies, exceptions: Exceptions, stor
     """Brings the cluster's namespaces, policies and exceptions into force, as one list each. Raises `KubeError`."""
     namespaces, _ = await kube.list_all("/api/v1/namespaces")
     store.replace_namespaces({item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in namespaces})
-    documents: list[dict[str, Any]] = []
+    listing = policies.listing()
     oldest = ""
     for resource in RESOURCES:
-        items, version = await kube.list_all(f"/apis/{API_VERSION}/{resource.plural}")
-        documents += items
-        # What vanished between the two lists was there in the first one's view: the older version decides.
-        oldest = oldest or version
-    policies.listed(documents, oldest)
+        async for items, version in kube.pages(f"/apis/{API_VERSION}/{resource.plural}"):
+            listing.add(items)
+            # What vanished between the two lists was there in the first one's view: the older version decides.
+            oldest = oldest or version
+    listing.end(oldest)
     try:
         exceptions.listed(*await kube.list_all(f"/apis/{API_VERSION}/{EXCEPTIONS.plural}"))
     except KubeError as e:

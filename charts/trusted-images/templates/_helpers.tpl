@@ -70,10 +70,6 @@ kind: MutatingWebhookConfiguration
 metadata:
   name: {{ $name }}
   labels: {{- include "trusted-images.labels" . | nindent 4 }}
-  {{- if eq .Values.certificates.source "cert-manager" }}
-  annotations:
-    cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ $name }}
-  {{- end }}
 webhooks:
   # Writes verified digests into Pods, under policies with `tags: pin`, and into nothing that somebody else keeps.
   - name: digests.trusted-images.dev
@@ -98,10 +94,6 @@ kind: ValidatingWebhookConfiguration
 metadata:
   name: {{ $name }}
   labels: {{- include "trusted-images.labels" . | nindent 4 }}
-  {{- if eq .Values.certificates.source "cert-manager" }}
-  annotations:
-    cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ $name }}
-  {{- end }}
 webhooks:
   - name: images.trusted-images.dev
     admissionReviewVersions: [v1]

@@ -1,0 +1,201 @@
+"""The chart through the real Helm, 3 and 4: it lints, renders what Kubernetes takes, refuses what it must, and ignores no value.
+
+`tests/e2e/lab.sh helm` brings both. With HELM_REQUIRED, as in CI, it is an error that one is missing.
+"""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests import chart_values
+from tests.test_chart import CHART, DOCUMENTS, ROOT
+
+HELMS = [name for name in ("helm3", "helm4") if shutil.which(name)] or [
+    name for name in ("helm",) if shutil.which(name)
+]
+if os.environ.get("HELM_REQUIRED") and len(HELMS) < 2:
+    raise RuntimeError("HELM_REQUIRED is set, and helm3 and helm4 are not both on the PATH (tests/e2e/lab.sh helm)")
+NO_HELM = pytest.param(
+    "helm", marks=pytest.mark.skip(reason="NO HELM: the chart is not rendered (tests/e2e/lab.sh helm)")
+)
+
+VALUES = {"default": {}} | {
+    file.name.removesuffix("-values.yaml"): yaml.safe_load(file.read_text("utf-8"))
+    for file in sorted((CHART / "ci").glob("*-values.yaml"))
+}
+OTHERS = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
+"""Whose schemas Kubernetes does not bring."""
+
+helms = pytest.mark.parametrize("helm", HELMS or [NO_HELM])
+# Where one is enough, since both render the same.
+newest = pytest.mark.parametrize("helm", HELMS[-1:] or [NO_HELM])
+
+
+class Refused(Exception):
+    """What Helm said on its error stream."""
+
+
+def run(helm: str, *words: str, values: Any) -> str:
+    ran = subprocess.run(  # noqa: S603 - Helm, on the PATH
+        [helm, *words, "-f", "-"], input=json.dumps(values), capture_output=True, text=True, timeout=60, check=False
+    )
+    if ran.returncode:
+        raise Refused(ran.stderr)
+    return ran.stdout
+
+
+def rendered(helm: str, values: Any, *words: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """The documents by kind and name: Helm 3 and 4 differ in their order and in empty lines."""
+    text = run(helm, "template", "trusted-images", str(CHART), "-n", "trusted-images", *words, values=values)
+    documents = [one for one in yaml.safe_load_all(text) if one]
+    found = {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    assert len(found) == len(documents)
+    return found
+
+
+@helms
+def test_the_plain_yaml_is_what_the_chart_renders(helm: str) -> None:
+    plain = rendered(helm, {}, "--no-hooks", "--skip-tests", "--set", "crds.install=false")
+    assert plain == {(one["kind"], one["metadata"]["name"]): one for one in DOCUMENTS}, "make manifests"
+
+
+@helms
+@pytest.mark.parametrize("name", VALUES)
+def test_it_lints(helm: str, name: str) -> None:
+    assert "1 chart(s) linted, 0 chart(s) failed" in run(helm, "lint", "--strict", str(CHART), values=VALUES[name])
+
+
+@pytest.mark.skipif(len(HELMS) < 2, reason="NO HELM 3 AND 4: what they render is not compared (tests/e2e/lab.sh helm)")
+@pytest.mark.parametrize("name", VALUES)
+def test_both_render_the_same(name: str) -> None:
+    assert rendered("helm3", VALUES[name]) == rendered("helm4", VALUES[name])
+
+
+@newest
+@pytest.mark.parametrize("version", ["1.28", "1.37"])
+@pytest.mark.parametrize("name", VALUES)
+def test_kubernetes_takes_it(helm: str, name: str, version: str) -> None:
+    documents = list(rendered(helm, VALUES[name]).values())
+    for document in [*documents, *nested(documents)]:
+        if document["apiVersion"] not in OTHERS:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def nested(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The webhook configurations, which the leader applies out of a ConfigMap."""
+    for document in documents:
+        if document["kind"] == "ConfigMap" and "configuration.yaml" in document["data"]:
+            yield from yaml.safe_load_all(document["data"]["configuration.yaml"])
+
+
+def test_a_field_that_kubernetes_does_not_know_is_noticed() -> None:
+    _, configuration = nested(DOCUMENTS)
+    kubernetes_validate.validate(configuration, "1.37", strict=True)
+    configuration["webhooks"][0]["failurePolice"] = "Fail"
+    with pytest.raises(kubernetes_validate.ValidationError, match="failurePolice"):
+        kubernetes_validate.validate(configuration, "1.37", strict=True)
+
+
+@newest
+@pytest.mark.parametrize("path", [name for name, _, _ in chart_values.rows()])
+def test_no_value_is_ignored(helm: str, path: str) -> None:
+    """For every value there is a file in ci/ that sets it, and renders something else without it."""
+    *above, last = path.split(".")
+    for values in VALUES.values():
+        without = copy.deepcopy(values)
+        place = without
+        for part in above:
+            place = place.get(part, {})
+        if last in place:
+            del place[last]
+            try:
+                if rendered(helm, without) != rendered(helm, values):
+                    return
+            except Refused:
+                return
+    raise AssertionError(f"no values file in ci/ shows what {path} does")
+
+
+@newest
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"replicas": 3}, "replicas"),
+        ({"webhook": {"timeoutSeconds": 11}}, "timeoutSeconds"),
+        ({"certificates": {"source": "vault"}}, "source"),
+        ({"image": {"digest": "sha256:short"}}, "digest"),
+        ({"webhook": {"failurePolicy": "Ignore"}}, "allowIgnore"),
+    ],
+)
+def test_w01_what_is_wrong_is_refused_with_its_name(helm: str, values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(Refused, match=complaint):
+        rendered(helm, values)
+
+
+@newest
+def test_w01_ignore_is_rendered_where_it_is_asked_for_twice(helm: str) -> None:
+    documents = list(rendered(helm, {"webhook": {"failurePolicy": "Ignore", "allowIgnore": True}}).values())
+    assert {one["failurePolicy"] for document in nested(documents) for one in document["webhooks"]} == {"Ignore"}
+
+
+@newest
+def test_w02_the_releases_own_namespace_is_exempt_by_its_name_whatever_it_is_called(helm: str) -> None:
+    text = run(
+        helm, "template", "x", str(CHART), "-n", "elsewhere", values={"webhook": {"exemptNamespaces": ["kube-system"]}}
+    )
+    exempt = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "elsewhere"]}
+    for configuration in nested([one for one in yaml.safe_load_all(text) if one]):
+        assert configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"] == [exempt]
+
+
+@newest
+def test_modules_are_the_operators_and_reach_the_command(helm: str) -> None:
+    values = VALUES["everything"]
+    pod = rendered(helm, values)["Deployment", "image-trust"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][-3:] == [
+        "--pkcs11-module=/modules/liba.so",
+        "--pkcs11-module=/modules/libb.so",
+        "--pkcs11-pins=/etc/trusted-images/pins",
+    ]
+    assert {"name": "pins", "secret": {"secretName": "hsm-pins"}} in pod["volumes"]
+    assert {"name": "pins", "mountPath": "/etc/trusted-images/pins", "readOnly": True} in container["volumeMounts"]
+    assert values["extraVolumes"][0] in pod["volumes"]
+    assert values["extraVolumeMounts"][0] in container["volumeMounts"]
+    with pytest.raises(Refused, match="pkcs11"):
+        rendered(helm, {"pkcs11": {"modules": ["liba.so"]}})
+
+
+@newest
+def test_cert_manager_without_an_issuer_gets_an_authority_that_outlives_what_is_served(helm: str) -> None:
+    documents = rendered(helm, {"certificates": {"source": "cert-manager"}})
+    served, authority = (documents["Certificate", name]["spec"] for name in ("trusted-images", "trusted-images-ca"))
+    issuer = documents["Issuer", served["issuerRef"]["name"]]["spec"]
+    assert issuer == {"ca": {"secretName": authority["secretName"]}}
+    assert authority["isCA"] is True
+    assert "duration" not in served
+    assert documents["Issuer", authority["issuerRef"]["name"]]["spec"] == {"selfSigned": {}}
+
+
+@newest
+def test_the_notes_have_a_first_test_and_the_emergency_line(helm: str) -> None:
+    # Only an installation prints notes; one that only pretends needs no cluster.
+    said = run(helm, "install", "trusted-images", str(CHART), "-n", "trusted-images", "--dry-run=client", values={})
+    notes = said.partition("NOTES:")[2]
+    assert "kubectl -n trust-test run unsigned --image=nginx --dry-run=server" in notes
+    line = next(one.strip() for one in notes.splitlines() if "delete configmap" in one)
+    assert line.endswith("kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration trusted-images")
+    assert line in (ROOT / "docs" / "install.md").read_text("utf-8")
+
+
+def test_every_values_file_is_used() -> None:
+    assert set(VALUES) == {"default", "minimal", "cert-manager", "own-certificate", "everything"}
+    assert len(VALUES) == 1 + len(list((CHART / "ci").iterdir()))
