@@ -1,8 +1,11 @@
 """The pages say what is true: links lead somewhere, policies in them are right, and every attack they name is tested."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,13 +14,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tests import captures
 from tests.fake.hardware import YubiKey
+from tests.judge.test_judge import World
 from tests.policies import HOME
 from webhook import keys
 from webhook.formats import FORMATS
+from webhook.judge.evaluate import Judge
 from webhook.policy import parse
 from webhook.policy.exceptionparse import parse_exception, parse_exception_document
 from webhook.policy.keyref import Key, ObjectKey, PublicRoot
+from webhook.policy.predicates import SHORT_NAMES, parse_predicate_type
 from webhook.registry.settings import parse_settings
+from webhook.verdict import Allowed, Denied
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("manifests/**/*.md")])
@@ -72,6 +79,60 @@ def test_policies_in_the_pages_are_right(where: str, text: str) -> None:
 def test_exceptions_in_the_pages_are_right(where: str, text: str) -> None:
     document = parse_exception_document(yaml.safe_load(text))
     assert parse_exception(document.key, document.spec).requested_by, where
+
+
+EXAMPLES = [
+    pytest.param(yaml.safe_load(text), id=yaml.safe_load(text)["metadata"]["name"])
+    for where, text in blocks("TrustPolicy")
+    if where.startswith("docs/attestations.md")
+][1:]
+"""The policies to copy, each for what cosign attested in the captures; the first of the page only shows the fields."""
+
+
+def test_there_is_an_example_for_each_type_of_attestation() -> None:
+    written = [example.values[0]["spec"]["attestations"][0]["type"] for example in EXAMPLES]  # type: ignore[index]  # YAML
+    types = [parse_predicate_type(text) for text in written]
+    assert len(EXAMPLES) == len(SHORT_NAMES)
+    for short, uris in SHORT_NAMES.items():
+        assert any(set(found) & set(uris) for found in types), short
+
+
+TWINS = {
+    "provenance": ("builders/release", "builders/nightly"),
+    "spdx": ("AGPL", "Zlib"),
+    "cyclonedx": ("pkg:maven/org.apache.logging.log4j/log4j-core@2.14.", "pkg:deb/debian/zlib1g@"),
+    "scanned": ("CRITICAL", "MEDIUM"),
+    "vex": ("not_affected", "affected"),
+    "tested": ("integration", "acceptance"),
+}
+
+
+@pytest.mark.parametrize("document", EXAMPLES)
+async def test_the_examples_admit_what_cosign_attested_and_nothing_else(document: dict[str, Any]) -> None:
+    key = parse.parse_document(document).key
+    references = parse.key_references(document["spec"], FORMATS)
+    capture = json.loads((captures.path("cosign-attestations-bundle") / "tags.json").read_text())
+    image = f"ghcr.io/acme/shop/web@{capture['v1']}"
+
+    async def outcome(at: datetime, pem: str = "attest.pub", edit: Callable[[str], str] = str) -> object:
+        world = World()
+        world.registry.load("acme/shop/web", captures.path("cosign-attestations-bundle"))
+        world.judge = Judge(world.registries, pool=world.pool, now=lambda: at, observer=world.counter)
+        materials = keys.resolve(references, key, HOME, lambda _: captures.key(pem))
+        spec = json.loads(edit(json.dumps(document["spec"])))
+        policy = parse.parse_policy(key, spec, materials, FORMATS, HOME)
+        with world.pool:
+            return await world.outcome([policy], image)
+
+    morning = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    assert isinstance(await outcome(morning), Allowed)
+    assert isinstance(await outcome(morning, pem="other.pub"), Denied)
+    # Its twin, for which what was attested is not enough.
+    word, other = TWINS[key.name]
+    assert word in json.dumps(document["spec"])
+    assert isinstance(await outcome(morning, edit=lambda text: text.replace(word, other)), Denied)
+    if document["metadata"]["name"] in {"scanned", "vex"}:
+        assert isinstance(await outcome(morning + timedelta(days=31)), Denied)
 
 
 def test_there_are_policies_in_the_pages() -> None:

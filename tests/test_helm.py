@@ -143,7 +143,10 @@ def test_w01_what_is_wrong_is_refused_with_its_name(helm: str, values: dict[str,
 @newest
 def test_w01_ignore_is_rendered_where_it_is_asked_for_twice(helm: str) -> None:
     documents = list(rendered(helm, {"webhook": {"failurePolicy": "Ignore", "allowIgnore": True}}).values())
-    assert {one["failurePolicy"] for document in nested(documents) for one in document["webhooks"]} == {"Ignore"}
+    found = {one["name"]: one["failurePolicy"] for document in nested(documents) for one in document["webhooks"]}
+    # Who has written and approved an exception is never left unchecked.
+    assert found.pop("exceptions.trusted-images.dev") == "Fail"
+    assert set(found.values()) == {"Ignore"}
 
 
 @newest

@@ -18,6 +18,8 @@ MAX_JUDGED_PER_NAMESPACE: Final = 32
 """Distinct images, asked about from one namespace, whose evidence is being fetched: a tenant's slow registry is its own affair."""
 MAX_JUDGED_AT_ONCE: Final = 16
 """Distinct images of one review that are judged concurrently."""
+MAX_FOUND_AT_ONCE: Final = 64
+"""Signers, times images of platforms, whose evidence for one image is being fetched: every signer of two policies at their limit."""
 MAX_WAITING_REVIEWS: Final = 500
 """Reviews under way in one replica; the next one is told at once that it could not be verified."""
 DEFAULT_TIMEOUT: Final = 10.0
@@ -122,6 +124,8 @@ MAX_JSON_DEPTH: Final = 64
 """Nested arrays and objects."""
 MAX_JSON_ITEMS: Final = 20_000
 """Values of a JSON document, counted by its commas and brackets: an image of 127 layers has 1,000, parsing this many takes 10 ms."""
+MAX_STATEMENT_ITEMS: Final = 200_000
+"""The same of a statement whose signature was verified: a list of 10,000 packages with their files. Parsing it takes 0.2 s."""
 MAX_COMPLAINTS: Final = 50
 """Faults of one document that are told; the others show when these are mended."""
 MAX_DIGITS: Final = 20
@@ -135,6 +139,27 @@ MAX_REQUIRE: Final = 4 * KIB
 MAX_REQUIRE_DEPTH: Final = 16
 """Nested parentheses of a `require` expression."""
 
+# ── conditions (`where`) ─────────────────────────────────────────────────────────────────────────────────────────────
+MAX_WHERE: Final = 4 * KIB
+"""Characters of a condition."""
+MAX_WHERE_NESTING: Final = 32
+"""Nested parentheses, arguments and choices of a condition: what other implementations of the language take."""
+MAX_WHERE_DEPTH: Final = 100
+"""Operations of a condition that stand in one another: the interpreter's own stack holds ten times as many."""
+WHERE_UNITS: Final = 1_000_000
+"""What one evaluation of a condition may cost, in units of about a microsecond: a look at every part of the largest statement.
+Counted, not timed, so that the same condition on the same statement ends alike on every machine."""
+WHERE_CHARACTERS: Final = 4_096
+"""Characters that one unit compares or searches."""
+WHERE_COPIED: Final = 16
+"""Characters that one unit joins: a bound on memory more than on time."""
+WHERE_PATTERN: Final = 50
+"""Units for a regular expression, whatever it is matched with."""
+WHERE_MATCHED: Final = 100
+"""Characters, times instructions of a regular expression, that one unit matches."""
+WHERE_PATTERN_BYTES: Final = 64 * KIB
+"""Bytes of a compiled regular expression."""
+
 # ── policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 MAX_GLOBS: Final = 256
 """Entries of `images`, of `exclude` and of every other list of globs in one policy."""
@@ -143,13 +168,19 @@ MAX_GLOB: Final = 512
 MAX_DELEGATIONS: Final = 32
 """Entries of `delegate` in one policy."""
 MAX_SIGNERS: Final = 32
-"""Signers of one policy."""
+"""Signers of one policy, and as many attestations."""
+MAX_PREDICATE_TYPE: Final = 512
+"""Characters of a predicate type."""
 MAX_KEYS: Final = 32
 """Keys of one signer."""
 MAX_REFERENCES: Final = 8
 """Policies that a signer's reference may lead through, one referring to the next."""
 MAX_DENIED: Final = 1_000
 """Entries of each deny list of one policy."""
+MAX_SERIAL: Final = 64
+"""Characters of a certificate's serial number in hex, colons among them: 20 bytes at most (RFC 5280)."""
+MAX_AGE_HOURS: Final = 87_600
+"""Hours of the longest age that a policy may name: ten years."""
 MAX_TEXT: Final = 1 * KIB
 """Characters of `message` and `reason`."""
 MAX_EXCUSED: Final = 64
@@ -264,6 +295,8 @@ MAX_DENIAL_SECONDS: Final = 30.0
 PROOF_SECONDS: Final = 3600.0
 """Seconds that a proof resting on a bare key is kept. Correctness does not need it (a changed key is another signer); it
 bounds how long a deleted signature is remembered."""
+NOW_SECONDS: Final = 30.0
+"""Seconds that a proof is kept which rests on a condition about the present time."""
 MAX_PROOFS: Final = 100_000
 """Verified findings in memory."""
 MAX_VERSIONS: Final = 50_000

@@ -23,6 +23,10 @@ class Rejected(Exception):
         self.versions = versions
 
 
+class Unrelated(Rejected):
+    """It is something else than what was asked for, and nothing about it is wrong: told only where there is nothing better to tell."""
+
+
 class Unavailable(Exception):
     """No judgement was possible: a timeout, an outage, a login refused. `retry_after` in seconds, where the peer said."""
 
@@ -71,15 +75,25 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class Platform:
+    """An image in an index, for one platform. `name` is what the index says (`linux/arm64/v8`), and nobody's word."""
+
+    name: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """What a reference means now: a digest, and for an index the digests of its children (else none).
 
-    `is_nested`: some child is an index itself, whose children are not among them.
+    `is_nested`: some child is an index itself, whose children are not among them. `platforms`: those children that a node could
+    choose to run; None where the reference means no index.
     """
 
     digest: Digest
     children: tuple[Digest, ...] = ()
     is_nested: bool = False
+    platforms: tuple[Platform, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +292,8 @@ class Format(Generic[S]):
     raises `parsing.Invalid`, each complaint beginning with such a path. `examine` does so with what can be told while the keys
     have not been read, and gives what is dangerous about it (`Signer.dangers`). `hold` makes of a signer one that counts only by keys
     which the evidence shows to be in hardware, and says where they are; it raises the same, with paths below `hardware`. None: the
-    identities that these signers prove are no keys.
+    identities that these signers prove are no keys. `attests`: its signers can make attestations, too. `signs`: what satisfies it is a signature,
+    which has an age.
     """
 
     name: str
@@ -288,6 +303,8 @@ class Format(Generic[S]):
     build: Callable[[S, Mapping[KeyRef, bytes]], Signer]
     examine: Callable[[S], tuple[str, ...]] = lambda _: ()
     hold: Callable[[Signer, HardwareEvidence], tuple[Signer, tuple[Device, ...]]] | None = None
+    attests: bool = False
+    signs: bool = True
 
 
 def format_of(signer: Signer) -> str:

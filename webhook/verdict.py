@@ -34,10 +34,11 @@ class Proof:
 
     `identity` is who signed, as proven: `SHA256:` and the fingerprint of a key's SPKI, `GPG:` and that of a primary key, or what a
     certificate says. `origin` is where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified
-    in-toto statement, if any. `valid_until`: from this time on the same evidence would not prove it again (None: it always would).
+    in-toto statement, if any. `valid_until`: from this time on the same evidence might not prove it again (None: it always would).
     `serial`: of the signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency
     log. `keys`: fingerprints of further keys that it rests on, a certificate's own first; denying one of them takes it away. `logged`:
     what is wrong with it, and is told but not enforced because the policy says so. `versions`: of the metadata it rests on.
+    `predicate_type`: of the attestation that it is a proof of; None for a signature.
     """
 
     format: str
@@ -51,6 +52,7 @@ class Proof:
     keys: tuple[str, ...] = ()
     logged: tuple[str, ...] = ()
     versions: tuple[Version, ...] = ()
+    predicate_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class NamedFinding:
 
     name: str
     finding: Finding
+    is_attestation: bool = False
 
 
 Mode = Literal["enforce", "warn", "audit"]

@@ -22,6 +22,7 @@ import yaml
 from aiohttp import web
 from typer.testing import CliRunner, Result
 
+from tests import captures
 from tests.admission.test_review import review
 from tests.fake.http_registry import HTTPRegistry, serving, status
 from tests.fake.notation import authority, party, sign_notation
@@ -98,14 +99,42 @@ async def test_verify_in_json_is_for_scripts(registry: HTTPRegistry, policy: str
     result = await run("verify", image, "-p", policy, "-n", "shop", "--plain-http", "-o", "json")
     (entry,) = json.loads(result.output)
     assert (entry["image"], entry["verdict"], entry["reasons"]) == (image, "allowed", [])
-    assert entry["policies"] == [
-        {
-            "name": "shop/web",
-            "satisfied": True,
-            "signers": [{"name": "release", "satisfied": True, "identity": key("a").fingerprint, "reason": None}],
-            "exception": None,
-        }
-    ]
+    (of_policy,) = entry["policies"]
+    (signer,) = of_policy["signers"]
+    (proof,) = signer.pop("proofs")
+    assert signer == {"name": "release", "satisfied": True, "identity": key("a").fingerprint, "reason": None}
+    assert (of_policy["name"], of_policy["satisfied"], of_policy["attestations"]) == ("shop/web", True, [])
+    assert of_policy["exception"] is None
+    assert (proof["identity"], proof["signedAt"], proof["logIndex"]) == (key("a").fingerprint, None, None)
+
+
+async def test_verify_and_check_tell_of_attestations_and_judge_at_another_time(
+    registry: HTTPRegistry, tmp_path: Path
+) -> None:
+    registry.registry.load("shop/attested", captures.path("cosign-attestations-bundle"))
+    image = f"{registry.host}/shop/attested:v1"
+    spec = {
+        "images": ["**"],
+        "signers": [{"name": "ci", "cosign": {"key": captures.key("attest.pub").decode()}}],
+        "attestations": [{"name": "scan", "type": "vuln", "maxAge": "24h"}],
+        "require": "scan",
+    }
+    metadata = {"name": "web", "namespace": "shop"}
+    document = {"apiVersion": API, "kind": "TrustPolicy", "metadata": metadata, "spec": spec}
+    policy_file = tmp_path / "policy.yaml"
+    policy_file.write_text(yaml.safe_dump(document))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": "shop"}}
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text(yaml.safe_dump({**pod, "spec": {"containers": [{"name": "c", "image": image}]}}))
+    for command in (("verify", image, "-n", "shop"), ("check", "-f", str(manifest))):
+        common = (*command, "-p", str(policy_file), "--plain-http")
+        young = await run(*common, "--at", "2026-11-26T00:00:00Z")
+        assert young.exit_code == 0
+        assert "attested https://cosign.sigstore.dev/attestation/vuln/v1 by SHA256:" in young.output
+        assert ", until 2026-11-26T09:05:21Z, from referrer sha256:" in young.output
+        old = await run(*common, "--at", "2026-11-27T00:00:00Z")
+        assert old.exit_code == 1
+        assert "the attestation is of 2026-11-25T09:05:21Z, which is more than 24h ago" in old.output
 
 
 async def test_verify_follows_a_reference_into_another_file(registry: HTTPRegistry, tmp_path: Path) -> None:
@@ -371,8 +400,8 @@ async def test_the_demo_shows_what_it_expects() -> None:
     result = await run("demo")
     assert result.exit_code == 0, result.output
     told = [line.split()[0] for line in result.output.splitlines() if line[:1] not in {"", " "}]
-    assert told.count("admitted") == 12
-    assert told.count("refused") == 13
+    assert told.count("admitted") == 13
+    assert told.count("refused") == 14
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from webhook.image import Digest, ImageReference, Repository, Subject, digest_of
+from webhook.registry.client import _resolved
 from webhook.trust import Attachments, Descriptor, Manifest, Rejected, Resolved, Unavailable
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -73,14 +74,16 @@ class FakeRegistry:
         }
         return self.push_manifest(path, document, tag=tag)
 
-    def push_index(self, path: str, tag: str, children: Sequence[Digest]) -> Digest:
-        """An index over images that were pushed to the same path."""
+    def push_index(
+        self, path: str, tag: str, children: Sequence[Digest], platforms: Sequence[Mapping[str, str] | None] = ()
+    ) -> Digest:
+        """An index over images that were pushed to the same path; each of its own platform, unless others are given."""
         entries = [
             {
                 "mediaType": self.manifests[path, child].media_type,
                 "digest": child,
                 "size": len(self.manifests[path, child].body),
-                "platform": {"architecture": f"arch{i}", "os": "linux"},
+                "platform": platforms[i] if platforms else {"architecture": f"arch{i}", "os": "linux"},
             }
             for i, child in enumerate(children)
         ]
@@ -122,10 +125,7 @@ class FakeRegistry:
         found = self._manifest(image.repository, image.digest or image.tag or "")
         if found is None:
             raise Rejected("there is no such image")
-        document = json.loads(found.body)
-        children = document.get("manifests", [])
-        nested = any(child.get("mediaType") == OCI_INDEX for child in children)
-        return Resolved(found.digest, tuple(Digest(child["digest"]) for child in children), nested)
+        return _resolved(found)
 
     async def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         self._asked("manifest", reference)

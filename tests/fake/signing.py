@@ -19,6 +19,7 @@ from webhook.image import Digest, digest_of
 Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 SIGN = "https://sigstore.dev/cosign/sign/v1"
 SLSA = "https://slsa.dev/provenance/v1"
 IN_TOTO = "application/vnd.in-toto+json"
@@ -132,8 +133,10 @@ def sign_classic(
     push_signature_manifest(registry, path, digest, [*layers, classic_layer(registry, signer, signed, edit_layer)])
 
 
-def push_signature_manifest(registry: FakeRegistry, path: str, digest: Digest, layers: list[Any]) -> None:
-    """Puts a manifest with these layers under the `.sig` tag."""
+def push_signature_manifest(
+    registry: FakeRegistry, path: str, digest: Digest, layers: list[Any], suffix: str = ".sig"
+) -> None:
+    """Puts a manifest with these layers under the `.sig` tag, or the `.att` tag."""
     config = b"{}"
     document = {
         "schemaVersion": 2,
@@ -141,7 +144,7 @@ def push_signature_manifest(registry: FakeRegistry, path: str, digest: Digest, l
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": digest_of(config)},
         "layers": layers,
     }
-    registry.push_manifest(path, document, tag=f"{digest.replace(':', '-')}.sig")
+    registry.push_manifest(path, document, tag=f"{digest.replace(':', '-')}{suffix}")
 
 
 # ── bundles ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -155,17 +158,22 @@ def statement(digest: str, predicate_type: str = SIGN, annotations: Mapping[str,
     }
 
 
+def envelope(signer: Signs, signed: bytes, payload_type: str = IN_TOTO) -> dict[str, Any]:
+    """A DSSE envelope over these bytes, without a key's id, as cosign 3 writes it."""
+    signature = signer.sign(pae(payload_type, signed))
+    return {
+        "payload": base64.b64encode(signed).decode(),
+        "payloadType": payload_type,
+        "signatures": [{"sig": base64.b64encode(signature).decode()}],
+    }
+
+
 def bundle(signer: Signs, signed: bytes, payload_type: str = IN_TOTO) -> dict[str, Any]:
     """A v0.3 bundle over these bytes."""
-    signature = signer.sign(pae(payload_type, signed))
     return {
         "mediaType": BUNDLE,
         "verificationMaterial": {"publicKey": {"hint": signer.hint}},
-        "dsseEnvelope": {
-            "payload": base64.b64encode(signed).decode(),
-            "payloadType": payload_type,
-            "signatures": [{"sig": base64.b64encode(signature).decode()}],
-        },
+        "dsseEnvelope": envelope(signer, signed, payload_type),
     }
 
 
@@ -202,6 +210,61 @@ def sign_bundle(
     if fallback:
         list_in_fallback(registry, path, digest, pushed)
     return pushed
+
+
+# ── attestations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+def attestation(digest: str, predicate_type: str = SLSA, predicate: object = None, path: str = "app") -> dict[str, Any]:
+    """The in-toto statement that `cosign attest` signs: of version 0.1, with the repository's name."""
+    return {
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "subject": [{"name": f"registry.test/{path}", "digest": {"sha256": digest.removeprefix("sha256:")}}],
+        "predicateType": predicate_type,
+        "predicate": {} if predicate is None else predicate,
+    }
+
+
+def attest(
+    registry: FakeRegistry,
+    path: str,
+    digest: Digest,
+    signer: SigningKey,
+    predicate_type: str = SLSA,
+    predicate: object = None,
+    *,
+    edit: Edit | None = None,
+    **options: Any,
+) -> Digest:
+    """Pushes an attestation as a bundle; `edit` changes the statement before it is signed, `options` are those of `sign_bundle`."""
+    signed = to_json(_edited(attestation(digest, predicate_type, predicate, path), edit))
+    return sign_bundle(registry, path, digest, signer, signed=signed, **options)
+
+
+def attest_tagged(
+    registry: FakeRegistry,
+    path: str,
+    digest: Digest,
+    signer: SigningKey,
+    predicate_type: str = SLSA,
+    predicate: object = None,
+    *,
+    edit: Edit | None = None,
+    edit_envelope: Edit | None = None,
+    edit_layer: Edit | None = None,
+) -> None:
+    """Adds an attestation to the `.att` tag, behind those that are there, as cosign 2 does."""
+    signed = to_json(_edited(attestation(digest, predicate_type, predicate, path), edit))
+    content = to_json(_edited(envelope(signer, signed), edit_envelope))
+    layer = {
+        "mediaType": ENVELOPE,
+        "size": len(content),
+        "digest": registry.push_blob(content),
+        "annotations": {"dev.cosignproject.cosign/signature": "", "predicateType": predicate_type},
+    }
+    tag = f"{digest.replace(':', '-')}.att"
+    layers: list[Any] = []
+    if (path, tag) in registry.tags:
+        layers = json.loads(registry.manifests[path, registry.tags[path, tag]].body)["layers"]
+    push_signature_manifest(registry, path, digest, [*layers, _edited(layer, edit_layer)], ".att")
 
 
 def list_in_fallback(registry: FakeRegistry, path: str, digest: Digest, referrer: str) -> None:

@@ -34,7 +34,7 @@ from webhook.formats.cosign.signer import Cosign
 from webhook.formats.cosign.spec import CosignSpec
 from webhook.image import Digest, Repository, Subject
 from webhook.parsing import Invalid, convert_all
-from webhook.trust import Claim, KeyRef, Rejected, Unavailable, Untrusted
+from webhook.trust import Claim, KeyRef, Rejected, Unavailable, Unrelated, Untrusted
 
 PATH = "shop/app"
 
@@ -146,9 +146,12 @@ async def test_c04_a_signature_is_no_attestation(registry: FakeRegistry, image: 
     proofs, reasons, _ = await judged(cosign(), Claim(claim_of(image).subject, SLSA), registry)
     assert proofs == set()
     assert sorted(reasons) == [
-        "a signature, not an attestation",
-        "a statement of type https://sigstore.dev/cosign/sign/v1, not a signature",
+        "a signature, not of type https://slsa.dev/provenance/v1",
     ]
+    # The `.sig` tag is not even asked for.
+    signature = Untrusted("x", {"payload": b"{}", "signature": b"AA=="})
+    with pytest.raises(Unrelated, match="a signature, not an attestation"):
+        cosign().check(signature, Claim(claim_of(image).subject, SLSA), NOW)
 
 
 async def test_c04_the_capture_that_cosign_itself_accepts_is_rejected() -> None:

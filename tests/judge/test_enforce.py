@@ -1,6 +1,7 @@
 """Enforcement: the table of outcome by mode, and the words people read (attacks V-03, X-14)."""
 
 import dataclasses
+import datetime as dt
 
 import pytest
 
@@ -8,7 +9,7 @@ from webhook import limits
 from webhook.image import Repository, Subject, digest_of
 from webhook.judge.enforce import settle, verdict_of
 from webhook.judge.evaluate import Judgement
-from webhook.judge.explain import as_json, denial, sentence, warning
+from webhook.judge.explain import as_json, denial, details, sentence, warning
 from webhook.judge.workload import Placed, Question
 from webhook.policy.policy import Workload
 from webhook.verdict import (
@@ -154,11 +155,57 @@ def test_an_allowance_can_be_told_too() -> None:
     assert sentence(ruling(ALLOWED)).endswith(": policy shop/p: signed by SHA256:aa, SHA256:bb")
 
 
+PLAIN = {
+    "origin": "x",
+    "predicateType": None,
+    "signedAt": None,
+    "logIndex": None,
+    "certSerial": None,
+    "validUntil": None,
+}
+
+
+def test_json_tells_what_is_known_of_a_proof() -> None:
+    at = dt.datetime(2026, 1, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    known = Proof(
+        "cosign",
+        "me",
+        "here",
+        at,
+        valid_until=at + dt.timedelta(days=1),
+        serial="1f",
+        log_index=0,
+        predicate_type="x:y",
+    )
+    allowed = Allowed(SUBJECT, frozenset({known, Proof("cosign", "me", "there")}))
+    finding = NamedFinding("a", Satisfied(allowed.proofs))
+    judged = Ruling((PLACE,), "x:v1", PolicyKey("shop", "p"), allowed, findings=(finding,))
+    (told,) = as_json([judged], {"x:v1": "allowed"})
+    assert isinstance(told["policies"], list)
+    assert told["policies"][0]["signers"][0]["proofs"] == [
+        {**PLAIN, "identity": "me", "origin": "there"},
+        {
+            "identity": "me",
+            "origin": "here",
+            "predicateType": "x:y",
+            "signedAt": "2026-01-01T00:00:00Z",
+            "logIndex": 0,
+            "certSerial": "1f",
+            "validUntil": "2026-01-02T00:00:00Z",
+        },
+    ]
+    # A key's signature has nothing to tell that the line before does not.
+    assert details(judged) == [
+        "attested x:y by me, at 2026-01-01T00:00:00Z, log index 0, certificate 1f, until 2026-01-02T00:00:00Z, from here"
+    ]
+    assert details(Ruling((PLACE,), "x:v1", None, DENIED)) == []
+
+
 def test_json_has_one_object_per_image() -> None:
     findings = (
         NamedFinding("a", Satisfied(PROOFS)),
         NamedFinding("b", Unsatisfied(("no", "neither"))),
-        NamedFinding("c", Unknown(("down",))),
+        NamedFinding("c", Unknown(("down",)), is_attestation=True),
     )
     judgements: list[Judgement] = [
         Ruling((PLACE,), "x:v1", PolicyKey("shop", "p"), ALLOWED, findings=findings),
@@ -175,14 +222,20 @@ def test_json_has_one_object_per_image() -> None:
             "name": "shop/p",
             "satisfied": True,
             "signers": [
-                {"name": "a", "satisfied": True, "identity": "SHA256:aa, SHA256:bb", "reason": None},
-                {"name": "b", "satisfied": False, "identity": None, "reason": "no; neither"},
-                {"name": "c", "satisfied": None, "identity": None, "reason": "down"},
+                {
+                    "name": "a",
+                    "satisfied": True,
+                    "identity": "SHA256:aa, SHA256:bb",
+                    "reason": None,
+                    "proofs": [{**PLAIN, "identity": "SHA256:aa"}, {**PLAIN, "identity": "SHA256:bb"}],
+                },
+                {"name": "b", "satisfied": False, "identity": None, "reason": "no; neither", "proofs": []},
             ],
+            "attestations": [{"name": "c", "satisfied": None, "identity": None, "reason": "down", "proofs": []}],
             "exception": None,
         },
-        {"name": "cluster/q", "satisfied": False, "signers": [], "exception": None},
-        {"name": "cluster/r", "satisfied": None, "signers": [], "exception": None},
+        {"name": "cluster/q", "satisfied": False, "signers": [], "attestations": [], "exception": None},
+        {"name": "cluster/r", "satisfied": None, "signers": [], "attestations": [], "exception": None},
     ]
     assert first["reasons"] == [
         f"{PLACE} x:v1 ({DIGEST[:19]}…): policy cluster/q: no signature. Fix: sign it [warn only]",

@@ -28,7 +28,7 @@ from webhook.verdict import PolicyKey
 SHOP = PolicyKey("shop", "web")
 NOW = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)
 BY_SECRET = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": "secret://keys#cosign.pub"}}]}
-INLINE = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": KEY}}]}
+INLINE: dict[str, Any] = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": KEY}}]}
 
 
 class World:
@@ -335,6 +335,41 @@ class TestStatus:
         ]  # fmt: skip
         assert status["signers"][0]["format"] == "cosign"
         assert status["signers"][0]["fingerprints"] == list(world.signer().fingerprints())
+
+    async def test_of_one_with_attestations(self, world: World) -> None:
+        signers = [*INLINE["signers"], {"name": "b", "cosign": {"key": "secret://keys#cosign.pub"}}]
+        attestations = [
+            {"name": "ours", "type": "openvex", "signedBy": ["a"]},
+            {"name": "both", "type": "test-result"},
+            {"name": "theirs", "type": "x:y", "signedBy": ["b"]},
+        ]
+        world.policies.seen(world.policy({**INLINE, "signers": signers, "attestations": attestations}))
+        status = status_of(world.policies.in_force[SHOP], NOW)
+        keys = list(world.signer().fingerprints())
+        unread = 'signer "b": its key could not be read: it has not been read yet'
+        assert status["attestations"] == [
+            {
+                "name": "ours",
+                "predicateTypes": ["https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.0"],
+                "fingerprints": keys,
+            },
+            {
+                "name": "both",
+                "predicateTypes": ["https://in-toto.io/attestation/test-result/v0.1"],
+                "fingerprints": keys,
+                "lastError": unread,
+            },
+            {"name": "theirs", "predicateTypes": ["x:y"], "lastError": unread},
+        ]
+        assert world.state == "unresolved"
+        # Whatever was there before is taken away.
+        world.policies.seen(world.policy(INLINE, version=2))
+        assert status_of(world.policies.in_force[SHOP], NOW)["attestations"] == []
+
+    async def test_a_signer_within_bounds_is_called_by_its_format(self, world: World) -> None:
+        signer = {**INLINE["signers"][0], "validity": {"notAfter": "2027-01-01T00:00:00Z"}}
+        world.policies.seen(world.policy({**INLINE, "signers": [signer]}))
+        assert status_of(world.policies.in_force[SHOP], NOW)["signers"][0]["format"] == "cosign"
 
     async def test_of_one_that_lacks_a_key(self, world: World) -> None:
         world.policies.seen(world.policy())

@@ -58,7 +58,7 @@ def test_evidence_may_lie_where_keys_may() -> None:
     # Evidence that cannot be read proves nothing, and its signer counts for nothing meanwhile.
     gone = Unresolved("Secret shop/evidence does not exist")
     named = signer_of(written, {**found, "secret://evidence#release": gone})
-    assert named == NamedSigner("a", gone)
+    assert named == NamedSigner("a", gone, attests=True)
 
 
 def test_m06_evidence_is_read_from_nowhere_else() -> None:

@@ -79,9 +79,9 @@ def test_every_field_reaches_the_policy() -> None:
     assert read.fallback
     assert str(read.require) == "(first and second)"
     assert (read.tags, read.mode, read.message) == ("refuse", "warn", "ask the platform team")
-    assert (read.deny.digests, read.deny.keys) == (frozenset({DIGEST}), frozenset({PRINT}))
+    assert (read.deny.digests, read.deny.identities) == (frozenset({DIGEST}), frozenset({PRINT}))
     by_gpg = policy(spec={"deny": {"keys": ["gpg:" + "aB" * 20]}})
-    assert by_gpg.deny.keys == {"GPG:" + "AB" * 20}
+    assert by_gpg.deny.identities == {"GPG:" + "AB" * 20}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_every_field_reaches_the_policy() -> None:
         ({**SIGNED, "images": []}, ["spec.images: expected array of length >= 1"]),
         ({**SIGNED, "images": ["docker.io/*"]}, ["spec.images[0]: docker.io/*: matches nothing"]),
         ({**SIGNED, "images": ["**"], "exclude": ["*/x"]}, ["spec.exclude[0]: */x: `*` is one label of a host"]),
-        ({**SIGNED, "images": ["**"], "imagez": 1}, ["spec.imagez: unknown field; known: delegate, deny, exclude"]),
+        ({**SIGNED, "images": ["**"], "imagez": 1}, ["spec.imagez: unknown field; known: attestations, delegate, deny"]),
         ({**SIGNED, "images": ["**"], "mode": "dryrun"}, ["spec.mode: dryrun is none of enforce, warn, audit"]),
         ({**SIGNED, "images": ["**"], "tags": True}, ["spec.tags: True is none of allow, refuse"]),
         ({**SIGNED, "images": ["**"], "message": ""}, ["spec.message: expected str of length >= 1"]),
@@ -180,7 +180,7 @@ def test_every_field_reaches_the_policy() -> None:
             {"images": ["**"], "signers": [{"name": name, "static": {"allow": True, "reason": "x"}} for name in
              ("any", "12", "A", "a", "a")]},
             ["spec.signers[0].name: any", "spec.signers[1].name: 12", "spec.signers[2].name: A",
-             "spec.signers[4].name: a is another signer's name"],
+             "spec.signers[4].name: a is another's name; signers and attestations share them"],
         ),
         (
             {"images": ["**"], "signers": [{"name": "a"}]},
@@ -193,7 +193,7 @@ def test_every_field_reaches_the_policy() -> None:
         (
             {"images": ["**"], "signers": [{"name": "a", "cosing": {"key": KEY}, "static": {"allow": 1}}]},
             [
-                f"spec.signers[0].cosing: unknown field; known: name, hardware, {', '.join(FORMATS)}, ref",
+                f"spec.signers[0].cosing: unknown field; known: name, validity, hardware, {', '.join(FORMATS)}, ref",
                 "spec.signers[0].static.allow: expected bool, got int",
                 "spec.signers[0].static.reason: required",
             ],

@@ -1,5 +1,6 @@
 """References to other policies' signers: what they lead to, and that they lead to nothing else."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from webhook import limits
 from webhook.formats.cosign.signer import Cosign
 from webhook.memory.store import PolicyStore
 from webhook.parsing import Invalid
+from webhook.policy.attestation import Attested
 from webhook.policy.parse import broken_policy
 from webhook.policy.policy import NamedSigner, Policy
 from webhook.policy.references import linked
+from webhook.policy.window import Windowed
 from webhook.trust import KeyRef, Unresolved
 from webhook.verdict import PolicyKey
 
@@ -167,3 +170,40 @@ def test_m09_a_reference_widens_nothing() -> None:
     alone = policy("shop/web", {"signers": [{"name": "release", "cosign": {"key": KEY}}]})
     assert web.signers[0].signer == alone.signers[0].signer
     assert (web.require, web.mode, web.tags, web.images) == (alone.require, alone.mode, alone.tags, alone.images)
+
+
+def test_m09_what_belongs_to_the_signer_comes_along_and_what_belongs_to_its_policy_does_not() -> None:
+    bounded = {"name": "release", "cosign": {"key": KEY}, "validity": {"notAfter": "2027-01-01T00:00:00Z"}}
+    base = policy("base", {"signers": [bounded], "freshness": {"maxSignatureAge": "1h"}})
+    web = linked(refers("base/release"), {BASE: base})
+    assert web.demands[0].signer == base.signers[0].signer
+    assert isinstance(web.demands[0].signer, Windowed)
+    # The policy that refers has an age of its own.
+    young = linked(refers("base/release", freshness={"maxSignatureAge": "2h"}), {BASE: base})
+    inner = base.signers[0].signer
+    assert not isinstance(inner, Unresolved)
+    assert young.demands[0].signer == Windowed(inner, max_age=dt.timedelta(hours=2))
+
+
+def test_a_signer_that_is_referred_to_may_attest() -> None:
+    wanted = {"name": "scan", "type": "vuln"}
+    for asked in (wanted, {**wanted, "signedBy": ["release"]}):
+        unlinked = refers("base/release", attestations=[asked])
+        assert unlinked.demands[1].unread == 'signer "release": it is signer base/release: not looked up yet'
+        web = linked(unlinked, {BASE: cluster()})
+        attested = web.demands[1].signer
+        assert isinstance(attested, Attested)
+        assert attested.by == (cluster().signers[0].signer,)
+        gone = linked(web, {})
+        assert (
+            gone.demands[1].unread == 'signer "release": it is signer base/release: there is no ClusterTrustPolicy base'
+        )
+
+
+def test_v01_a_reference_to_what_cannot_attest_is_undecided() -> None:
+    decree = policy("base", {"signers": [{"name": "release", "static": {"allow": True, "reason": "why"}}]})
+    web = linked(refers("base/release", attestations=[{"name": "scan", "type": "vuln"}]), {BASE: decree})
+    assert web.demands[1].signer == Unresolved("none of its signers can attest")
+    # What it is, and that it has no age, comes along.
+    young = linked(refers("base/release", freshness={"maxSignatureAge": "2h"}), {BASE: decree})
+    assert young.demands[0].signer == decree.signers[0].signer

@@ -57,7 +57,7 @@ def test_every_field_of_a_format_is_in_the_schema(kind: str) -> None:
         fields = inspect.type_info(row.spec)
         assert isinstance(fields, inspect.StructType)
         assert set(signers[name]["properties"]) == {field.encode_name for field in fields.fields}
-    assert set(signers) == {"name", "hardware", "ref", *FORMATS}
+    assert set(signers) == {"name", "validity", "hardware", "ref", *FORMATS}
 
 
 def test_a_text_without_a_bound_cannot_be_shipped() -> None:

@@ -29,7 +29,7 @@ from tests.fake.http_registry import (
 )
 from tests.fake.registries import FakeKeychain
 from tests.fake.registry import OCI_MANIFEST, FakeRegistry
-from tests.fake.signing import key, sign_bundle, sign_classic
+from tests.fake.signing import attest, key, sign_bundle, sign_classic
 from tests.policies import policy
 from webhook import limits
 from webhook.admission.tls import write_self_signed
@@ -42,7 +42,7 @@ from webhook.registry.client import RegistryClient, RegistryPort
 from webhook.registry.dockerconfig import AnonymousKeychain
 from webhook.registry.settings import FixedSettings, RegistrySettings, parse_settings
 from webhook.registry.transport import Timeouts, Transport, is_refused
-from webhook.trust import Credential, Descriptor, Keychain, Rejected, Unavailable
+from webhook.trust import Credential, Descriptor, Keychain, Platform, Rejected, Unavailable
 from webhook.verdict import Allowed, Denied, Finding, Ruling, Undecided
 
 PATH = "shop/app"
@@ -120,6 +120,27 @@ async def test_an_index_brings_its_children() -> None:
         index = w.registry.push_index(PATH, "multi", [w.digest])
         found = await w.port().resolve(parse_reference(f"{w.name}:multi"))
         assert (found.digest, found.children) == (index, (w.digest,))
+        assert found.platforms == (Platform("linux/arch0", w.digest),)
+        assert (await w.port().resolve(parse_reference(f"{w.name}:v1"))).platforms is None
+
+
+async def test_r06_what_a_node_could_choose_of_an_index() -> None:
+    async with world() as w:
+        children = [w.registry.push_image(PATH, f"c{i}", b"%d" % i) for i in range(4)]
+        platforms = [
+            {"os": "linux", "architecture": "arm64", "variant": "v8"},
+            {"os": "unknown", "architecture": "unknown"},
+            None,
+            {"architecture": "amd64"},
+        ]
+        w.registry.push_index(PATH, "multi", children, platforms)
+        found = await w.port().resolve(parse_reference(f"{w.name}:multi"))
+        assert found.children == tuple(children)
+        assert found.platforms == (
+            Platform("linux/arm64/v8", children[0]),
+            Platform("no platform", children[2]),
+            Platform("amd64", children[3]),
+        )
 
 
 async def test_absence_is_no_failure() -> None:
@@ -154,7 +175,19 @@ async def test_a_cold_image_costs_few_requests_and_a_warm_one_none(bearer: bool,
         assert asked[1] == asked[0]
 
 
-async def _judged(w: World, keychain: Keychain | None = None) -> Allowed | Denied | Undecided:
+async def test_signatures_and_attestations_of_one_image_share_their_requests() -> None:
+    async with world() as w:
+        sign_bundle(w.registry, PATH, w.digest, key("a"))
+        attest(w.registry, PATH, w.digest, key("a"))
+        types = ["slsa-provenance", "https://slsa.dev/provenance/v1"]
+        attestations = [{"name": f"x{i}", "type": t} for i, t in enumerate(types)]
+        assert isinstance(await _judged(w, attestations=attestations), Allowed)
+        # The image; the tags `.sig` and `.att` and the referrers at once; two bundles, each a manifest and a blob.
+        assert w.http.count("manifests") + w.http.count("referrers") == 6
+        assert w.http.count("blobs") == 2
+
+
+async def _judged(w: World, keychain: Keychain | None = None, **fields: Any) -> Allowed | Denied | Undecided:
     class Silent:
         def verified(self, signer: str, finding: Finding) -> None: ...
 
@@ -166,7 +199,7 @@ async def _judged(w: World, keychain: Keychain | None = None) -> Allowed | Denie
         judge = Judge(w.client, pool=pool, now=lambda: captures.NOW, observer=Silent())
         w.judge = judge  # type: ignore[attr-defined]  # kept for the second question
     store = PolicyStore()
-    store.put(policy("shop/web", {"signers": [{"name": "a", "cosign": {"key": key("a").pem}}]}))
+    store.put(policy("shop/web", {"signers": [{"name": "a", "cosign": {"key": key("a").pem}}]}, **fields))
     question = Question(Workload("shop", "default", {}), (), (Placed("spec", f"{w.name}:v1", "main"),))
     deadline = asyncio.get_running_loop().time() + 5
     (ruling,) = (await judge.judge(question, store.snapshot, keychain or AnonymousKeychain(), deadline)).judgements
@@ -210,6 +243,16 @@ async def _judged(w: World, keychain: Keychain | None = None) -> Allowed | Denie
             b'{"schemaVersion":2,"config":{},"Layers":[]}',
             {"Content-Type": OCI_MANIFEST},
             "are one key to other readers",
+        ),
+        (
+            b'{"schemaVersion":2,"manifests":[{"platform":{"os":"unknown","architecture":"unknown","OS":"linux"}}]}',
+            {"Content-Type": "application/vnd.oci.image.index.v1+json"},
+            "OS and os are one key to other readers",
+        ),
+        (
+            b'{"schemaVersion":2,"manifests":[{"digest":"sha256:0","platform":{"os":1}}]}',
+            {"Content-Type": "application/vnd.oci.image.index.v1+json"},
+            "os: expected str, got int",
         ),
         (
             b'{"schemaVersion":2,"config":{"Digest":"x"}}',

@@ -103,6 +103,8 @@ def _fill(stage: Stage) -> None:
     modern.load("keyless/signed-v2", captures / "cosign-keyless-sigtag")
     older.load("keyless/signed-v3", captures / "cosign-keyless-bundle-rekor1")
     older.load("keyless/somebody-elses", captures / "cosign-keyless-bundle-rekor1")
+    for path in ("scanned/web", "scanned/strict"):
+        modern.load(path, captures / "cosign-attestations-bundle")
     modern.load("shop/unsigned", signed_v2)
     digest = modern.tags["shop/unsigned", "v1"]
     signature_tag = f"{digest.replace(':', '-')}.sig"
@@ -168,9 +170,10 @@ def _push_other_image(registry: EmbeddedRegistry, path: str) -> Digest:
 
 
 def _policies(stage: Stage) -> str:
-    """The policies of the demo. Some are there to be disappointed: their key, their identity or their vendor signed nothing."""
+    """The policies of the demo. Some are there to be disappointed: their key, their identity or their vendor signed nothing, or a report is too bad."""
     release = {"cosign": {"key": (_captures() / "cosign.pub").read_text()}}
     other = {"cosign": {"key": (_captures() / "other.pub").read_text()}}
+    attester = {"name": "ci", "cosign": {"key": (_captures() / "attest.pub").read_text()}}
     vendor = {
         "gpg": {
             "keys": _armored((_captures() / "gpg-rsa3072.pub").read_bytes()),
@@ -197,6 +200,8 @@ def _policies(stage: Stage) -> str:
             _policy("unreachable", ["127.0.0.1:1/**"], [], {"name": "release", **release}),
             _policy("keyless", [f"{host}/keyless/signed-*" for host in hosts], [], _keyless("dev@acme.test")),
             _policy("somebody", [f"{stage.older}/keyless/somebody-*"], [], _keyless("ops@acme.test")),
+            _policy("scanned", [f"{stage.modern}/scanned/web"], [], attester, _attested('"HIGH", "CRITICAL"')),
+            _policy("flawless", [f"{stage.modern}/scanned/strict"], [], attester, _attested('"MEDIUM", "HIGH"')),
         ]
     )
 
@@ -222,7 +227,27 @@ def _keyless(subject: str) -> dict[str, object]:
     return {"name": "ci", "cosign": {"keyless": who, "trustRoot": root}}
 
 
-def _policy(name: str, images: list[str], exclude: list[str], signer: Mapping[str, object]) -> str:
+def _attested(refused: str) -> dict[str, object]:
+    """Built where it should be, and nothing of these severities found."""
+    builder = 'predicate.runDetails.builder.id == "https://ci.example/builders/release"'
+    found = f"r.Vulnerabilities.exists(v, v.Severity in [{refused}])"
+    clean = f"predicate.scanner.result.Results.all(r, !has(r.Vulnerabilities) || !{found})"
+    return {
+        "attestations": [
+            {"name": "provenance", "type": "https://slsa.dev/provenance/v1", "where": builder},
+            {"name": "scan", "type": "vuln", "where": clean},
+        ],
+        "require": "provenance and scan",
+    }
+
+
+def _policy(
+    name: str,
+    images: list[str],
+    exclude: list[str],
+    signer: Mapping[str, object],
+    more: Mapping[str, object] | None = None,
+) -> str:
     document = {
         "apiVersion": "trusted-images.dev/v1alpha1",
         "kind": "TrustPolicy",
@@ -231,6 +256,7 @@ def _policy(name: str, images: list[str], exclude: list[str], signer: Mapping[st
             "images": images,
             **({"exclude": exclude} if exclude else {}),
             "signers": [signer],
+            **(more or {}),
         },
     }
     # JSON is YAML, and this one is shown to nobody.
@@ -355,6 +381,13 @@ def _scenes(stage: Stage) -> list[Scene]:
             _deployment(stage.image("vendor/other")),
             admitted=False,
             says="which is no trusted identity of the policy",
+        ),
+        Scene("provenance and a scan without grave findings", _deployment(stage.image("scanned/web")), admitted=True),
+        Scene(
+            "the same, and a policy that wants fewer findings",
+            _deployment(stage.image("scanned/strict")),
+            admitted=False,
+            says='no attestation by "scan" (`where` does not hold',
         ),
         Scene("Pod with a signed image", _review("", "Pod", pod), admitted=True),
         Scene(

@@ -55,6 +55,8 @@ def print_judgements(judgements: Sequence[Judgement], output: Output) -> None:
         )
         for judgement in group:
             typer.echo(f"{'':<10}{_line(judgement)}")
+            for detail in explain.details(judgement) if isinstance(judgement, Ruling) else ():
+                typer.echo(f"{'':<12}{detail}")
 
 
 def _line(judgement: Judgement) -> str:

@@ -21,6 +21,7 @@ _TYPES: Final = frozenset({"https://in-toto.io/Statement/v0.1", "https://in-toto
 
 class _Subject(Struct):
     digest: dict[str, str]
+    name: str | None = None
     annotations: dict[str, str] | None = None
 
 
@@ -32,9 +33,10 @@ class _Statement(Struct, rename={"type": "_type", "predicate_type": "predicateTy
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A verified statement about the image that was asked about."""
+    """A verified statement about the image that was asked about. `name`: what it calls the image."""
 
     predicate_type: str
+    name: str | None
     annotations: Mapping[str, str]
 
 
@@ -44,7 +46,7 @@ def read_statement(payload: bytes, about: Subject) -> Statement:
     Raises `Invalid` if it is no statement, which under a good signature is a rejection too (attack C-05), and `Rejected` if it
     is about something else.
     """
-    statement = convert(read_json(payload, "statement"), _Statement, "statement")
+    statement = convert(read_json(payload, "statement", limits.MAX_STATEMENT_ITEMS), _Statement, "statement")
     if statement.type not in _TYPES:
         raise Rejected(f"statement._type: {quote(statement.type, 80)} is not supported")
     if not 0 < len(statement.subject) <= limits.MAX_SUBJECTS:
@@ -53,5 +55,5 @@ def read_statement(payload: bytes, about: Subject) -> Statement:
     for subject in statement.subject:
         # Under its own algorithm's name only: the same hex as "sha512" would be a claim about other bytes.
         if subject.digest.get("sha256") == wanted:
-            return Statement(statement.predicate_type, subject.annotations or {})
+            return Statement(statement.predicate_type, subject.name, subject.annotations or {})
     raise Rejected("it is about another image")

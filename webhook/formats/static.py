@@ -109,4 +109,6 @@ def _build(spec: StaticSpec, _materials: Mapping[KeyRef, bytes]) -> Static:
     return Static(spec.allow, None if spec.digests is None else frozenset(digests), spec.reason)
 
 
-FORMAT: Final = Format("static", "A decree in place of a signature, by digest.", StaticSpec, keys=_keys, build=_build)
+FORMAT: Final = Format(
+    "static", "A decree in place of a signature, by digest.", StaticSpec, keys=_keys, build=_build, signs=False
+)

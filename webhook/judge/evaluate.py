@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -23,18 +23,21 @@ from webhook.judge.workload import Placed, Question
 from webhook.memory.cache import Memo, Remembered, jittered
 from webhook.memory.store import Snapshot
 from webhook.memory.versions import Versions
-from webhook.parsing import Invalid
+from webhook.parsing import Invalid, quote
 from webhook.policy import require
-from webhook.policy.policy import ContainerKind, NamedSigner, Policy
+from webhook.policy.attestation import Attested
+from webhook.policy.policy import NO_DENIALS, ContainerKind, Demand, DenyList, Policy
 from webhook.trust import (
     Access,
     Claim,
     Keychain,
+    Platform,
     Registry,
     Rejected,
     Resolved,
     Signer,
     Unavailable,
+    Unrelated,
     Unresolved,
     Untrusted,
     format_of,
@@ -117,9 +120,10 @@ class _Case:
     covering: tuple[Policy, ...]
     denying: tuple[Policy, ...]
     uncertain: tuple[Policy, ...]
+    now: datetime
     access: Access | Unavailable | None = None
     resolved: Resolved | Rejected | Unavailable | None = None
-    findings: dict[Signer, Finding] = field(default_factory=dict)
+    findings: dict[tuple[Digest, Signer], Finding] = field(default_factory=dict)
     every_proof: bool = False
     """Whether all evidence counts, because identities are counted or some key is denied; else the first proof ends it."""
     seconds: float = math.inf
@@ -134,12 +138,36 @@ class _Case:
         digest = image.digest or (self.resolved.digest if isinstance(self.resolved, Resolved) else None)
         return None if digest is None else Subject(image.repository, digest, image.tag, image.digest is not None)
 
-    def signers(self) -> Iterator[Signer]:
-        """The signers of all policies that cover the image, as far as their keys are known; equal ones more than once."""
+    def judged(self, policy: Policy) -> tuple[Platform, ...] | Denied | None:
+        """What `policy` judges: the image itself, or the images of an index. None: that is not known yet."""
+        if self.subject is None:
+            return None
+        itself = (Platform("", self.subject.digest),)
+        if policy.platforms == "index":
+            return itself
+        if not isinstance(self.resolved, Resolved):
+            return None
+        if self.resolved.platforms is None:
+            return itself
+        if self.resolved.is_nested:
+            return Denied(("an index of indexes, whose images cannot be judged one by one",), subject=self.subject)
+        if not self.resolved.platforms:
+            return Denied(("an index without an image of any platform",), subject=self.subject)
+        return tuple(dict.fromkeys(self.resolved.platforms))
+
+    def demands(self, subject: Subject) -> Iterator[tuple[Subject, Signer]]:
+        """What all policies that cover the image ask of whom, as far as keys are known; equal ones more than once."""
         for policy in self.covering:
-            for named in policy.signers:
-                if not isinstance(named.signer, Unresolved):
-                    yield named.signer
+            judged = self.judged(policy)
+            for platform in judged if isinstance(judged, tuple) else ():
+                for demand in policy.wanted:
+                    if not isinstance(demand.signer, Unresolved):
+                        yield replace(subject, digest=platform.digest), demand.signer
+
+    @property
+    def wants_children(self) -> bool:
+        """Whether the image has to be seen before it is known what is judged."""
+        return self.subject is None or any(policy.platforms != "index" for policy in self.covering)
 
 
 class Judge:
@@ -170,7 +198,7 @@ class Judge:
 
         `deadline` is on the event loop's clock. What could not be read by then is `Undecided`. Raises nothing.
         """
-        judgements, cases = _cases(question, snapshot)
+        judgements, cases = _cases(question, snapshot, self._now())
         pending = []
         for case in cases:
             self._recall(case, keychain)
@@ -210,12 +238,12 @@ class Judge:
             seconds = 0.0
         else:
             case.resolved, seconds = resolved.answer, resolved.seconds
-        subject = case.subject
-        if subject is None:
+        image = case.subject
+        if image is None:
             self._observer.recalled(hit=False)
             return
-        claim = Claim(subject)
-        for signer in case.signers():
+        for subject, signer in case.demands(image):
+            claim = Claim(subject)
             sources = signer.sources(claim)
             opened = tuple([self._registries.known(keychain, source) for source in sources])
             finding = None if None in opened else self._findings.recall(_key(case, signer, claim, opened))
@@ -223,9 +251,9 @@ class Judge:
             if finding is None:
                 seconds = 0.0
                 continue
-            case.findings[signer], seconds = finding.answer, min(seconds, finding.seconds)
+            case.findings[subject.digest, signer], seconds = finding.answer, min(seconds, finding.seconds)
             case.opened |= {source: known for source, known in zip(sources, opened, strict=True) if known is not None}
-        case.seconds = seconds
+        case.seconds = min(seconds, _seconds_to_deny(case))
 
     # ── what has to be fetched ───────────────────────────────────────────────────────────────────────────────────────
     async def _investigate_all(
@@ -252,14 +280,14 @@ class Judge:
         tasks = [asyncio.create_task(self._resolve(case, registry))]
         try:
             # A digest that was written is what the evidence must be about: no need to see the image first.
-            if case.subject is None:
+            if case.wants_children:
                 await asyncio.wait(tasks)
             if case.subject is not None and _judgements(case) is None:
-                claim = Claim(case.subject)
+                turns = asyncio.Semaphore(limits.MAX_FOUND_AT_ONCE)
                 tasks += [
-                    asyncio.create_task(self._find(case, signer, claim, keychain, registry))
-                    for signer in dict.fromkeys(case.signers())
-                    if signer not in case.findings
+                    asyncio.create_task(self._find(case, signer, Claim(subject), keychain, registry, turns))
+                    for subject, signer in dict.fromkeys(case.demands(case.subject))
+                    if (subject.digest, signer) not in case.findings
                 ]
             waiting = set(tasks)
             while waiting and _judgements(case) is None:
@@ -272,15 +300,24 @@ class Judge:
         if case.resolved is None:
             case.resolved = await _value_of(registry.resolve(case.image))
 
-    async def _find(self, case: _Case, signer: Signer, claim: Claim, keychain: Keychain, registry: Registry) -> None:
-        found = await _value_of(self._fetch(case, signer, claim, keychain, registry))
+    async def _find(
+        self,
+        case: _Case,
+        signer: Signer,
+        claim: Claim,
+        keychain: Keychain,
+        registry: Registry,
+        turns: asyncio.Semaphore,
+    ) -> None:
+        async with turns:
+            found = await _value_of(self._fetch(case, signer, claim, keychain, registry))
         match found:
             case Unavailable():
-                case.findings[signer] = Unknown((str(found),))
+                case.findings[claim.subject.digest, signer] = Unknown((str(found),))
             case Rejected():
-                case.findings[signer] = Unsatisfied((str(found),))
+                case.findings[claim.subject.digest, signer] = Unsatisfied((str(found),))
             case _:
-                case.findings[signer] = found
+                case.findings[claim.subject.digest, signer] = found
 
     async def _fetch(
         self, case: _Case, signer: Signer, claim: Claim, keychain: Keychain, registry: Registry
@@ -296,7 +333,7 @@ class Judge:
 
     async def _weigh(self, signer: Signer, claim: Claim, registry: Registry, *, every_proof: bool) -> Finding:
         """Reads and checks evidence until there is a proof, or to its end where all proofs count."""
-        tally = _Tally()
+        tally = _Tally("attestation" if isinstance(signer, Attested) else "signature")
         began = self._versions.moment()
         try:
             async with aclosing(signer.collect(claim, registry)) as evidence:
@@ -330,16 +367,20 @@ class Judge:
 
 @dataclass(slots=True)
 class _Tally:
-    """What one signer's evidence has shown so far."""
+    """What one signer's evidence has shown so far; `looked_for` is a signature or an attestation."""
 
+    looked_for: str
     proofs: set[Proof] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
+    unrelated: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
 
     def add(self, found: Proof | Rejected | Unavailable) -> None:
         match found:
             case Proof():
                 self.proofs.add(found)
+            case Unrelated():
+                self.unrelated.append(str(found))
             case Rejected():
                 self.reasons.append(str(found))
             case Unavailable():
@@ -353,10 +394,10 @@ class _Tally:
             return Satisfied(frozenset(self.proofs), tuple(self.causes))
         if self.causes:
             return Unknown(tuple(self.causes))
-        return Unsatisfied(tuple(self.reasons) or ("it carries no signature",))
+        return Unsatisfied(tuple(self.reasons or self.unrelated) or (f"it carries no {self.looked_for}",))
 
 
-def _cases(question: Question, snapshot: Snapshot) -> tuple[list[Judgement], list[_Case]]:
+def _cases(question: Question, snapshot: Snapshot, now: datetime) -> tuple[list[Judgement], list[_Case]]:
     """What needs no evidence, and the images that do: each distinct one once in each kind of container."""
     settled: list[Judgement] = []
     places: dict[tuple[str, ContainerKind], list[Placed]] = {}
@@ -375,10 +416,10 @@ def _cases(question: Question, snapshot: Snapshot) -> tuple[list[Judgement], lis
             settled.append(Ruling(named, written, None, Denied((str(e),))))
             continue
         match = snapshot.index.match(image, question.who, kind, labels)
-        every_proof = any(policy.deny.keys for policy in match.denying) or any(
+        every_proof = any(policy.deny.names_signers for policy in match.denying) or any(
             policy.require is not None and require.needs_all_proofs(policy.require) for policy in match.covering
         )
-        cases.append(_Case(named, image, match.covering, match.denying, match.uncertain, every_proof=every_proof))
+        cases.append(_Case(named, image, match.covering, match.denying, match.uncertain, now, every_proof=every_proof))
     return settled, cases
 
 
@@ -431,17 +472,20 @@ def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
         outcome=outcome,
         mode=policy.mode,
         message=policy.message,
-        findings=tuple(NamedFinding(named.name, _shown(case, named, outcome)) for named in policy.signers),
+        findings=tuple(
+            NamedFinding(demand.name, _shown(case, policy, demand, outcome), demand.is_attestation)
+            for demand in policy.demands
+        ),
         by_tag=by_tag,
         # Only in mode `enforce`: the others change nothing, and tell of the open race.
         pins=by_tag and policy.tags == "pin" and policy.mode == "enforce",
     )
 
 
-def _shown(case: _Case, named: NamedSigner, outcome: Outcome) -> Finding:
-    """What is told of one signer; of one that was not asked about, why not."""
-    finding = _finding(case, named)
-    if isinstance(named.signer, Unresolved) or named.signer in case.findings:
+def _shown(case: _Case, policy: Policy, demand: Demand, outcome: Outcome) -> Finding:
+    """What is told of one name; of one that was not asked about, why not."""
+    finding = _over_all(case, policy, demand)
+    if not isinstance(finding, Unknown) or not _is_missing(case, policy, demand):
         return finding
     if isinstance(case.resolved, Rejected | Unavailable):
         return Unknown((str(case.resolved),))
@@ -484,7 +528,11 @@ def _refusal(case: _Case, policy: Policy) -> Denied | None:
 def _demand(case: _Case, policy: Policy) -> Outcome | None:
     """What the policy's `require` comes to for the image. None: that depends on something not fetched yet."""
     subject = case.subject
-    finding = _required(case, policy, without=frozenset())
+    finding = _required(case, policy)
+    names_signers = any(one.deny.names_signers for one in case.denying)
+    if isinstance(finding, Denied):
+        # Nobody looked at who has signed the images in it.
+        return replace(finding, final=names_signers)
     match finding:
         case Satisfied():
             # The image itself has been seen, too: that somebody signed a digest does not make it an image.
@@ -499,7 +547,7 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             if _is_missing_some(case, policy):
                 return None
             # What could not be read might have shown that a denied key alone has signed it.
-            return Undecided(finding.causes, subject, final=any(policy.deny.names_signers for policy in case.denying))
+            return Undecided(finding.causes, subject, final=names_signers)
         case _:
             assert_never(finding)
 
@@ -520,8 +568,8 @@ def _denial(case: _Case, policy: Policy) -> Denied | Undecided | _Silent | None:
         said = _denied_digest(case, policy.deny.digests)
         if not isinstance(said, _Silent):
             return said
-    for covering in case.covering if policy.deny.keys else ():
-        said = _denied_key(case, covering, policy.deny.keys)
+    for covering in case.covering if policy.deny.names_signers else ():
+        said = _denied_signature(case, covering, policy.deny)
         if not isinstance(said, _Silent):
             return said
     return _SILENT
@@ -542,20 +590,20 @@ def _denied_digest(case: _Case, denied: frozenset[Digest]) -> Denied | Undecided
     return _SILENT
 
 
-def _denied_key(case: _Case, covering: Policy, denied: frozenset[str]) -> Denied | Undecided | _Silent | None:
-    """What stands only because a denied key signed it is denied; what somebody else signed as well stands by that."""
+def _denied_signature(case: _Case, covering: Policy, deny: DenyList) -> Denied | Undecided | _Silent | None:
+    """What stands only by denied signatures is denied; what somebody else signed as well stands by that."""
     if covering.faults:
         return _SILENT
-    finding = _required(case, covering, without=frozenset())
-    kept = _required(case, covering, without=denied)
+    finding = _required(case, covering)
+    kept = _required(case, covering, deny)
     if isinstance(kept, Unknown) and _is_missing_some(case, covering):
         return None
-    if not isinstance(finding, Satisfied) or isinstance(kept, Satisfied):
+    if not isinstance(finding, Satisfied) or isinstance(kept, Satisfied | Denied):
         return _SILENT
     if isinstance(kept, Unknown):
         return Undecided(kept.causes, case.subject, final=True)
-    signed = sorted(frozenset().union(*map(_vouching, finding.proofs)) & denied)
-    return Denied((f"signed by {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
+    signed = sorted(filter(None, (deny.refuses(proof, case.now) for proof in finding.proofs)))
+    return Denied((f"signed {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
 
 
 def _digests(case: _Case) -> tuple[Digest, ...]:
@@ -564,72 +612,134 @@ def _digests(case: _Case) -> tuple[Digest, ...]:
     return (*((case.image.digest,) if case.image.digest else ()), *resolved)
 
 
-def _required(case: _Case, policy: Policy, *, without: frozenset[str]) -> Finding:
-    """What the policy's `require` comes to, proofs of the identities in `without` left out."""
+def _required(case: _Case, policy: Policy, deny: DenyList = NO_DENIALS) -> Finding | Denied:
+    """What the policy's `require` comes to, without the signatures that `deny` refuses. Denied: for what the image itself is."""
+    judged = case.judged(policy)
+    if isinstance(judged, Denied):
+        return judged
     if policy.require is None:
         return Unsatisfied(("the policy names no signer",))
-    findings = {named.name: _without(_finding(case, named), without) for named in policy.signers}
-    for name, finding in findings.items():
-        if isinstance(finding, Unsatisfied):
-            findings[name] = Unsatisfied((_no_signature(name, finding.reasons),))
-        elif isinstance(finding, Unknown):
-            findings[name] = Unknown(tuple(f'signer "{name}": {cause}' for cause in finding.causes))
-    return require.evaluate(policy.require, findings)
-
-
-def _finding(case: _Case, named: NamedSigner) -> Finding:
-    if isinstance(named.signer, Unresolved):
-        what = "its key could not be read" if named.ref is None else f"it is signer {named.ref}"
-        return Unknown((f"{what}: {named.signer.reason}",))
-    return case.findings.get(named.signer) or Unknown(_PENDING)
-
-
-def _is_missing_some(case: _Case, policy: Policy) -> bool:
-    """Whether evidence for one of the policy's signers has not been fetched yet."""
-    return any(
-        not isinstance(named.signer, Unresolved) and named.signer not in case.findings for named in policy.signers
+    expression = policy.require
+    if judged is None:
+        # Whose keys are not known is known without the image.
+        return require.evaluate(expression, _findings(case, policy, None, deny))
+    return _over_platforms(
+        policy, {one: require.evaluate(expression, _findings(case, policy, one.digest, deny)) for one in judged}
     )
 
 
-def _without(finding: Finding, identities: frozenset[str]) -> Finding:
-    if not identities or not isinstance(finding, Satisfied):
-        return finding
-    # A denied key of an authority takes all that it vouches for with it.
-    proofs = frozenset(proof for proof in finding.proofs if not _vouching(proof) & identities)
-    return Satisfied(proofs, finding.causes) if proofs else Unsatisfied(("signed only by a denied key",))
+def _findings(case: _Case, policy: Policy, digest: Digest | None, deny: DenyList) -> dict[str, Finding]:
+    """What was found under each name that `require` may use, worded for people."""
+    findings: dict[str, Finding] = {}
+    for demand in policy.wanted:
+        finding = _without(_finding(case, demand, digest), deny, case.now)
+        what, noun = ("attestation", "attestation") if demand.is_attestation else ("signer", "signature")
+        if isinstance(finding, Unsatisfied):
+            finding = Unsatisfied((f'no {noun} by "{demand.name}" ({_few(finding.reasons)})',))
+        elif isinstance(finding, Unknown):
+            finding = Unknown(tuple(f'{what} "{demand.name}": {cause}' for cause in finding.causes))
+        findings[demand.name] = finding
+    return findings
 
 
-def _vouching(proof: Proof) -> frozenset[str]:
-    """Everybody whose denial takes the proof away."""
-    return frozenset({proof.identity, *proof.keys})
-
-
-def _no_signature(name: str, reasons: Sequence[str]) -> str:
-    """`no signature by "release" (it carries no signature)`: the reasons once each, the rest counted."""
+def _few(reasons: Sequence[str]) -> str:
+    """The reasons once each, and of many the first ones."""
     distinct = list(dict.fromkeys(reasons))
-    shown = "; ".join(distinct[:3]) + (f"; and {len(distinct) - 3} more" if len(distinct) > 3 else "")
-    return f'no signature by "{name}" ({shown})'
+    return "; ".join(distinct[:3]) + (f"; and {len(distinct) - 3} more" if len(distinct) > 3 else "")
+
+
+def _over_platforms(policy: Policy, findings: Mapping[Platform, Finding]) -> Finding:
+    """What the findings of the images of an index come to together."""
+    if policy.platforms == "index" or len(findings) == 1:
+        return next(iter(findings.values()))
+    named: dict[str, Finding] = {
+        platform.digest: _of_platform(platform, finding) for platform, finding in findings.items()
+    }
+    names = tuple(require.Name(digest) for digest in named)
+    wanted = require.AtLeast(len(names) if policy.platforms == "all" else 1, names, distinct=False)
+    together = require.evaluate(wanted, named)
+    return Unsatisfied((_few(together.reasons),)) if isinstance(together, Unsatisfied) else together
+
+
+def _of_platform(platform: Platform, finding: Finding) -> Finding:
+    about = f"{quote(platform.name, 40)} ({platform.digest[:19]}…)"
+    match finding:
+        case Satisfied():
+            return finding
+        case Unsatisfied():
+            return Unsatisfied(tuple(f"{about}: {reason}" for reason in finding.reasons))
+        case Unknown():
+            return Unknown(tuple(f"{about}: {cause}" for cause in finding.causes))
+        case _:
+            assert_never(finding)
+
+
+def _over_all(case: _Case, policy: Policy, demand: Demand) -> Finding:
+    """What was found of one name, over all that the policy judges."""
+    judged = case.judged(policy)
+    if not isinstance(judged, tuple):
+        return _finding(case, demand, None)
+    return _over_platforms(policy, {one: _finding(case, demand, one.digest) for one in judged})
+
+
+def _finding(case: _Case, demand: Demand, digest: Digest | None) -> Finding:
+    if demand.unread is not None:
+        return Unknown((demand.unread,))
+    found = (
+        None if digest is None or isinstance(demand.signer, Unresolved) else case.findings.get((digest, demand.signer))
+    )
+    return found or Unknown(_PENDING)
+
+
+def _is_missing(case: _Case, policy: Policy, demand: Demand) -> bool:
+    """Whether evidence for the name has not been fetched yet."""
+    if isinstance(demand.signer, Unresolved):
+        return False
+    judged = case.judged(policy)
+    return not isinstance(judged, tuple) or any((one.digest, demand.signer) not in case.findings for one in judged)
+
+
+def _is_missing_some(case: _Case, policy: Policy) -> bool:
+    """Whether evidence for one of the names that the policy requires has not been fetched yet."""
+    return any(_is_missing(case, policy, demand) for demand in policy.wanted)
+
+
+def _without(finding: Finding, deny: DenyList, now: datetime) -> Finding:
+    if not deny.names_signers or not isinstance(finding, Satisfied):
+        return finding
+    proofs = frozenset(proof for proof in finding.proofs if deny.refuses(proof, now) is None)
+    return Satisfied(proofs, finding.causes) if proofs else Unsatisfied(("nothing but signatures that are denied",))
 
 
 def _fix(case: _Case, policy: Policy, subject: Subject) -> str | None:
     """What would make the image acceptable, as far as one sentence can say it; None where nobody could."""
     lacking = {
-        named.name: f'"{named.name}" ({named.signer.wanted()})'
-        for named in policy.signers
-        if not isinstance(named.signer, Unresolved)
-        and named.signer.fingerprints()
-        and not isinstance(_finding(case, named), Satisfied)
+        demand: f'"{demand.name}" ({demand.signer.wanted()})'
+        for demand in policy.wanted
+        if not isinstance(demand.signer, Unresolved)
+        and demand.signer.fingerprints()
+        and not isinstance(_over_all(case, policy, demand), Satisfied)
     }
     if not lacking or policy.require is None:
         return None
+    verbs = {False: "sign", True: "attest"}
+    needed = " and ".join(verbs[is_attestation] for is_attestation in sorted({one.is_attestation for one in lacking}))
+    what = f"{needed} {_target(case, policy, subject)}"
     # Only a plain `a or b` and a plain `a and b` are words that say it all; else the expression is.
     plain = isinstance(policy.require, require.Name) or (
         not policy.require.distinct and all(isinstance(one, require.Name) for one in policy.require.operands)
     )
     needs_all = isinstance(policy.require, require.AtLeast) and policy.require.n == len(policy.require.operands)
     if plain:
-        return f"sign {subject} with {(' and ' if needs_all else ' or ').join(lacking.values())}"
-    return f"sign {subject} so that `{policy.require}` holds; missing: {', '.join(lacking.values())}"
+        return f"{what} with {(' and ' if needs_all else ' or ').join(lacking.values())}"
+    return f"{what} so that `{policy.require}` holds; missing: {', '.join(lacking.values())}"
+
+
+def _target(case: _Case, policy: Policy, subject: Subject) -> str:
+    judged = case.judged(policy)
+    if not isinstance(judged, tuple) or not judged[0].name:
+        return str(subject)
+    return f"{'every' if policy.platforms == 'all' else 'an'} image of a platform in {subject}"
 
 
 # ── keeping and waiting ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -645,6 +755,13 @@ def _seconds_to_keep(finding: Finding, now: datetime) -> float:
             return 0.0
         case _:
             assert_never(finding)
+
+
+def _seconds_to_deny(case: _Case) -> float:
+    """Until a time comes from which on a signature of unknown time is denied."""
+    times = (policy.deny.signed_after for policy in case.denying)
+    ahead = ((time - case.now).total_seconds() for time in times if time is not None)
+    return min((seconds for seconds in ahead if seconds >= 0), default=math.inf)
 
 
 def _key(case: _Case, signer: Signer, claim: Claim, opened: tuple[Access | None, ...]) -> Hashable:

@@ -20,6 +20,7 @@ from webhook.verdict import (
     Excuse,
     Finding,
     NamedFinding,
+    Proof,
     Ruling,
     Satisfied,
     Uncovered,
@@ -123,6 +124,24 @@ def logged(ruling: Ruling) -> tuple[str, ...]:
     return tuple(sorted({f"signed by {proof.identity}, {text}" for proof in proofs for text in proof.logged}))
 
 
+def details(ruling: Ruling) -> list[str]:
+    """What is known of the proofs beyond who made them, one line for each of which something is."""
+    proofs = ruling.outcome.proofs if isinstance(ruling.outcome, Allowed) else ()
+    lines = []
+    for proof in sorted(proofs, key=_order):
+        what = f"attested {quote(proof.predicate_type, 120)}" if proof.predicate_type else "signed"
+        known = {
+            "at": _time(proof.signed_at),
+            "log index": proof.log_index,
+            "certificate": proof.serial,
+            "until": _time(proof.valid_until),
+        }
+        told = [f"{name} {value}" for name, value in known.items() if value is not None]
+        if told or proof.predicate_type:
+            lines.append(", ".join([f"{what} by {proof.identity}", *told, f"from {proof.origin}"]))
+    return lines
+
+
 def uncovered(judgement: Uncovered) -> str:
     """The warning for an image nobody spoke about."""
     return f"{about(judgement)}: no trust policy covers this image; it was not verified"
@@ -162,7 +181,8 @@ def as_json(judgements: Iterable[Judgement], verdicts: Mapping[str, Verdict]) ->
                 {
                     "name": str(ruling.policy),
                     "satisfied": _satisfied(ruling.outcome),
-                    "signers": [_signer(named) for named in ruling.findings],
+                    "signers": [_signer(named) for named in ruling.findings if not named.is_attestation],
+                    "attestations": [_signer(named) for named in ruling.findings if named.is_attestation],
                     "exception": None if ruling.excuse is None else _excuse(ruling.excuse),
                 }
                 for ruling in said
@@ -205,11 +225,37 @@ def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
 
 def _signer(named: NamedFinding) -> dict[str, object]:
     satisfied, identity, reason = _finding(named.finding)
-    shown: dict[str, object] = {"name": named.name, "satisfied": satisfied, "identity": identity, "reason": reason}
-    proofs = named.finding.proofs if isinstance(named.finding, Satisfied) else ()
+    proofs = sorted(named.finding.proofs, key=_order) if isinstance(named.finding, Satisfied) else []
+    shown: dict[str, object] = {
+        "name": named.name,
+        "satisfied": satisfied,
+        "identity": identity,
+        "reason": reason,
+        "proofs": [_proof(proof) for proof in proofs],
+    }
     if notes := sorted({text for proof in proofs for text in proof.logged}):
         shown["logged"] = notes
     return shown
+
+
+def _proof(proof: Proof) -> dict[str, object]:
+    return {
+        "identity": proof.identity,
+        "origin": proof.origin,
+        "predicateType": proof.predicate_type,
+        "signedAt": _time(proof.signed_at),
+        "logIndex": proof.log_index,
+        "certSerial": proof.serial,
+        "validUntil": _time(proof.valid_until),
+    }
+
+
+def _order(proof: Proof) -> tuple[str, ...]:
+    return proof.predicate_type or "", proof.identity, proof.origin, _time(proof.signed_at) or ""
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _finding(finding: Finding) -> tuple[bool | None, str | None, str | None]:

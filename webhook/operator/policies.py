@@ -82,7 +82,7 @@ class InForce:
         """One word for metrics: whether it is broken, lacks a key, or is in force as it was written."""
         if self.complaints:
             return "broken"
-        return "unresolved" if any(isinstance(s.signer, Unresolved) for s in self.policy.signers) else "in_force"
+        return "unresolved" if any(isinstance(s.signer, Unresolved) for s in self.policy.demands) else "in_force"
 
 
 class Policies:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from webhook import limits
 from webhook.operator.policies import InForce
 from webhook.policy import parse
-from webhook.policy.policy import NamedSigner
+from webhook.policy.policy import NamedSigner, attested
 from webhook.trust import Unresolved, format_of
 
 _READY: Final = {"broken": "Invalid", "unresolved": "SignersUnresolved", "in_force": "InForce"}
@@ -42,7 +42,11 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         condition["lastTransitionTime"] = old.get("lastTransitionTime", stamp) if same else stamp
         if generation is not None:
             condition["observedGeneration"] = generation
-    status: dict[str, Any] = {"conditions": conditions, "signers": _signers(known, now)}
+    status: dict[str, Any] = {
+        "conditions": conditions,
+        "signers": _signers(known, now),
+        "attestations": _attestations(known),
+    }
     return status if generation is None else {"observedGeneration": generation, **status}
 
 
@@ -62,6 +66,21 @@ def _devices(named: NamedSigner, now: dt.datetime) -> dict[str, Any]:
         return {}
     ended = {"lastError": "its hardware evidence is not valid now"} if hardware_of(named, now) == "no" else {}
     return {"devices": [device.about[: limits.MAX_TEXT] for device in named.devices], **ended}
+
+
+def _attestations(known: InForce) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for wanted in known.policy.attestations:
+        entry: dict[str, Any] = {"name": wanted.name, "predicateTypes": list(wanted.predicate_types)}
+        found_by = attested(wanted, known.policy.signers)
+        if isinstance(found_by, Unresolved):
+            entry["lastError"] = found_by.reason[: limits.MAX_TEXT]
+        else:
+            entry["fingerprints"] = list(found_by.fingerprints())
+            if found_by.unresolved:
+                entry["lastError"] = "; ".join(found_by.unresolved)[: limits.MAX_TEXT]
+        found.append(entry)
+    return found
 
 
 def _signers(known: InForce, now: dt.datetime) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ The same parse serves `kubectl apply`, the operator and the command line, so tha
 policy that is broken all the same becomes one that denies what it covers.
 """
 
+import datetime as dt
 import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -12,9 +13,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from webhook import limits
 from webhook.image import Digest, parse_digest
 from webhook.parsing import Invalid, convert, convert_all, is_a, quote
 from webhook.policy import require
+from webhook.policy.cel.values import read_duration
 from webhook.policy.globs import (
     EVERYTHING,
     ImageGlob,
@@ -37,9 +40,12 @@ from webhook.policy.policy import (
     Policy,
     Selector,
     SignerRef,
+    WantedAttestation,
     WorkloadMatch,
 )
+from webhook.policy.predicates import parse_predicate_type
 from webhook.policy.spec import (
+    AttestationSpec,
     DelegationSpec,
     DenySpec,
     HardwareSpec,
@@ -47,9 +53,12 @@ from webhook.policy.spec import (
     NamespacesSpec,
     PolicySpec,
     RefSpec,
+    ValiditySpec,
     WorkloadsSpec,
 )
-from webhook.trust import Format, HardwareEvidence, KeyRef, Materials, Unresolved
+from webhook.policy.where import parse_where
+from webhook.policy.window import Windowed
+from webhook.trust import Device, Format, HardwareEvidence, KeyRef, Materials, Signer, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
 GROUP: Final = "trusted-images.dev"
@@ -59,6 +68,9 @@ KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
+_IDENTITY: Final = re.compile(r"issuer=.+,subject=.+")
+_SERIAL: Final = re.compile(r"[0-9a-fA-F]{1,2}(?::?[0-9a-fA-F]{2})*|[0-9a-fA-F]+")
+_SPAN: Final = re.compile(r"(?:[0-9]{1,6}(?:h|ms|m|s))+")
 _REF: Final = "ref"
 _WILD_HOSTS_WORTH_A_WARNING: Final = 4
 
@@ -166,7 +178,16 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         for i, signer in enumerate(read.signers)
         if (named := reader.signer(signer, f"spec.signers[{i}]", key, materials, formats, home)) is not None
     ]
-    names = reader.names(read.signers)
+    names = reader.names([signer.get("name") for signer in read.signers], "spec.signers")
+    attested = reader.names([spec.name for spec in read.attestations], "spec.attestations", names)
+    attestations = [
+        wanted
+        for i, spec in enumerate(read.attestations)
+        if (wanted := reader.attestation(spec, f"spec.attestations[{i}]", names, signers)) is not None
+    ]
+    max_age = None
+    if read.freshness is not None:
+        max_age = reader.span(read.freshness.max_signature_age, "spec.freshness.maxSignatureAge: ")
     # Of a field that is wrong nobody knows what it says, so neither what is missing because of it.
     missing_known = not wrong & {"signers", "deny"}
     if missing_known and not read.signers and not deny and read.deny is None:
@@ -175,12 +196,16 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         reader.complaints.append("spec.deny: empty, and there are no signers: the policy says nothing")
     if not read.signers and read.require is not None and "signers" not in wrong:
         reader.complaints.append("spec.require: there are no signers that it could name")
+    if not read.signers and read.attestations and "signers" not in wrong:
+        reader.complaints.append("spec.attestations: there are no signers who could attest")
     expression = None
     if names:
         expression = reader.value(
             "spec.require: ",
             lambda: (
-                require.default_require(names) if read.require is None else require.parse_require(read.require, names)
+                require.default_require(names, attested)
+                if read.require is None
+                else require.parse_require(read.require, names, attested)
             ),
         )
     policy = Policy(
@@ -192,7 +217,10 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         fallback=read.fallback,
         delegate=reader.delegations(read.delegate),
         signers=_shared(tuple(signers)),
+        attestations=_shared(tuple(attestations)),
         require=_shared(expression),
+        max_signature_age=max_age,
+        platforms=read.platforms,
         tags=read.tags,
         mode=read.mode,
         deny=deny,
@@ -349,22 +377,31 @@ class _Reader:
         if spec is None:
             return NO_DENIALS
         digests: tuple[Digest, ...] = self.each(spec.digests, "spec.deny.digests", parse_digest)
-        return DenyList(frozenset(digests), frozenset(self.each(spec.keys, "spec.deny.keys", _fingerprint)))
+        if spec.signed_after and spec.signed_before and spec.signed_after >= spec.signed_before:
+            self.complaints.append("spec.deny.signedBefore: no time lies between signedAfter and it")
+        keys = self.each(spec.keys, "spec.deny.keys", _fingerprint)
+        signers = self.each(spec.signers, "spec.deny.signers", _identity)
+        serials = self.each(spec.cert_serials, "spec.deny.certSerials", _serial)
+        return DenyList(
+            frozenset(digests), frozenset({*keys, *signers}), frozenset(serials), spec.signed_after, spec.signed_before
+        )
 
-    def names(self, signers: Sequence[Mapping[str, object]]) -> list[str]:
-        """The names of all signers, those that are wrong otherwise too, so that `require` is judged on its own."""
+    def span(self, text: str, path: str) -> dt.timedelta | None:
+        return self.value(path, lambda: _span(text))
+
+    def names(self, written: Sequence[object], path_of_all: str, others: Sequence[str] = ()) -> list[str]:
+        """All names, those of what is wrong otherwise too, so that `require` is judged on its own."""
         names: list[str] = []
-        for i, signer in enumerate(signers):
-            name = signer.get("name")
-            path = f"spec.signers[{i}].name"
+        for i, name in enumerate(written):
+            path = f"{path_of_all}[{i}].name"
             if not isinstance(name, str):
                 self.complaints.append(f"{path}: required")
             elif not _SIGNER_NAME.fullmatch(name) or name.isdigit() or name in require.RESERVED:
                 self.complaints.append(
                     f"{path}: {quote(name, 80)}: lower-case letters, digits and `-`, and no word of `require`"
                 )
-            elif name in names:
-                self.complaints.append(f"{path}: {name} is another signer's name")
+            elif name in names or name in others:
+                self.complaints.append(f"{path}: {name} is another's name; signers and attestations share them")
             else:
                 names.append(name)
         return names
@@ -385,6 +422,7 @@ class _Reader:
             return self.reference(signer, path)
         row = formats[chosen]
         wrong = len(self.complaints)
+        validity = self.validity(signer.get("validity"), f"{path}.validity")
         in_hardware = f"{path}.hardware"
         hardware = self.hardware(signer, in_hardware, row)
         path = f"{path}.{row.name}"
@@ -408,22 +446,78 @@ class _Reader:
             return None
         if unresolved is not None:
             dangers = self.value(path, lambda: row.examine(spec))
-            return None if dangers is None else NamedSigner(name, unresolved, dangers=dangers)
+            return (
+                None
+                if dangers is None
+                else NamedSigner(name, unresolved, dangers=dangers, attests=row.attests, signs=row.signs)
+            )
         built = self.value(path, lambda: row.build(spec, material))
-        if built is None or hardware is None or row.hold is None:
-            return None if built is None else NamedSigner(name, built)
-        hold, evidence = (
-            row.hold,
-            HardwareEvidence(hardware.attestation, material[hardware.roots], material[hardware.evidence]),
-        )
-        held = self.value(in_hardware, lambda: hold(built, evidence))
-        return None if held is None else NamedSigner(name, *held)
+        held = None if built is None else self.held(built, row, hardware, material, in_hardware)
+        if held is None:
+            return None
+        inner, devices = held
+        bounded = inner if validity is None else Windowed(inner, validity.not_before, validity.not_after)
+        return NamedSigner(name, bounded, devices, attests=row.attests, signs=row.signs)
+
+    def held(
+        self,
+        signer: Signer,
+        row: Format[Any],
+        hardware: HardwareSpec | None,
+        material: Mapping[KeyRef, bytes],
+        path: str,
+    ) -> tuple[Signer, tuple[Device, ...]] | None:
+        """The signer by those of its keys that are shown to be in hardware, if it demands that."""
+        hold = row.hold
+        if hardware is None or hold is None:
+            return signer, ()
+        shown = HardwareEvidence(hardware.attestation, material[hardware.roots], material[hardware.evidence])
+        return self.value(path, lambda: hold(signer, shown))
+
+    def validity(self, untrusted: object, path: str) -> ValiditySpec | None:
+        if untrusted is None:
+            return None
+        spec = self.value("", lambda: convert_all(untrusted, ValiditySpec, path))
+        if spec is None:
+            return None
+        if spec.not_before is None and spec.not_after is None:
+            self.complaints.append(f"{path}: one of notBefore and notAfter is wanted")
+        elif spec.not_before and spec.not_after and spec.not_before >= spec.not_after:
+            self.complaints.append(f"{path}.notAfter: no time lies between notBefore and it")
+        return spec
+
+    def attestation(
+        self, spec: AttestationSpec, path: str, names: Sequence[str], signers: Sequence[NamedSigner]
+    ) -> WantedAttestation | None:
+        """The attestation. `names` are all that signers have, `signers` those of them that are right."""
+        wrong = len(self.complaints)
+        types = self.value(f"{path}.type: ", lambda: parse_predicate_type(spec.type))
+        where = None if spec.where is None else self.value(f"{path}.where: ", lambda: parse_where(spec.where or ""))
+        max_age = None if spec.max_age is None else self.span(spec.max_age, f"{path}.maxAge: ")
+        if spec.signed_by is not None and not spec.signed_by:
+            self.complaints.append(f"{path}.signedBy: empty, so nobody could sign")
+        # What a reference leads to is another policy's affair, and may change.
+        unable = {named.name for named in signers if not named.attests and named.ref is None}
+        for i, name in enumerate(spec.signed_by or ()):
+            if name not in names:
+                known = ", ".join(names)
+                self.complaints.append(f'{path}.signedBy[{i}]: unknown signer "{quote(name, 80)}"; known: {known}')
+            elif name in unable:
+                self.complaints.append(f"{path}.signedBy[{i}]: {name} cannot attest; its format has no attestations")
+        if spec.signed_by is None and names and unable == set(names):
+            self.complaints.append(f"{path}: none of the signers can attest")
+        if len(self.complaints) > wrong or types is None:
+            return None
+        signed_by = None if spec.signed_by is None else tuple(dict.fromkeys(spec.signed_by))
+        return WantedAttestation(spec.name, types, spec.type, signed_by, where, max_age)
 
     def format_of(self, signer: Mapping[str, object], path: str, kinds: Sequence[str]) -> str | None:
         """The one format that a signer chooses."""
         known = ", ".join(kinds)
-        for field in signer.keys() - set(kinds) - {"name", "hardware"}:
-            self.complaints.append(f"{path}.{quote(field, 80)}: unknown field; known: name, hardware, {known}")
+        for field in signer.keys() - set(kinds) - {"name", "validity", "hardware"}:
+            self.complaints.append(
+                f"{path}.{quote(field, 80)}: unknown field; known: name, validity, hardware, {known}"
+            )
         chosen = [name for name in kinds if name in signer]
         if len(chosen) == 1:
             return chosen[0]
@@ -444,6 +538,8 @@ class _Reader:
         """A signer that a cluster policy describes. Which, is known where all policies are."""
         if "hardware" in signer:
             self.complaints.append(f"{path}.hardware: the policy that is referred to says where its keys are")
+        if "validity" in signer:
+            self.complaints.append(f"{path}.validity: the policy that is referred to says when its signer counts")
         path = f"{path}.{_REF}"
         spec = self.value("", lambda: convert_all(signer[_REF], RefSpec, path))
         if spec is None:
@@ -476,6 +572,28 @@ def _fingerprint(text: str) -> str:
     return f"SHA256:{match['sha256'].lower()}" if match["sha256"] else f"GPG:{match['gpg'].upper()}"
 
 
+def _identity(text: str) -> str:
+    if _IDENTITY.fullmatch(text) is None:
+        raise Invalid(f"{quote(text, 80)}: not an identity (issuer=…,subject=…, as `verify -o json` prints them)")
+    # Proofs carry what a certificate says in this form.
+    return quote(text, limits.MAX_TEXT * 10)
+
+
+def _serial(text: str) -> str:
+    if _SERIAL.fullmatch(text) is None:
+        raise Invalid(f"{quote(text, 80)}: not a serial number in hex")
+    return text.replace(":", "").lower().lstrip("0") or "0"
+
+
+def _span(text: str) -> dt.timedelta:
+    if _SPAN.fullmatch(text) is None:
+        raise Invalid(f"{quote(text, 40)}: not a span of time; one is written like 36h or 1h30m")
+    length = dt.timedelta(microseconds=read_duration(text).nanoseconds // 1000)
+    if not dt.timedelta(0) < length <= dt.timedelta(hours=limits.MAX_AGE_HOURS):
+        raise Invalid(f"{quote(text, 40)}: not between nothing and {limits.MAX_AGE_HOURS}h")
+    return length
+
+
 def warnings(policy: Policy) -> tuple[str, ...]:
     """What is allowed and yet dangerous, or probably not meant."""
     notes = []
@@ -487,6 +605,8 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.images: a glob with a tag does not cover an image named by digest alone")
     if not policy.signers:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
+    if policy.platforms == "any":
+        notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
         dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()

@@ -34,7 +34,7 @@ def touched_by(key: PolicyKey, policies: Mapping[PolicyKey, Policy]) -> Iterator
 def _standing_for(named: NamedSigner, found: NamedSigner | Unresolved) -> NamedSigner:
     if isinstance(found, Unresolved):
         return replace(named, signer=found, devices=())
-    return replace(named, signer=found.signer, devices=found.devices)
+    return replace(named, signer=found.signer, devices=found.devices, attests=found.attests, signs=found.signs)
 
 
 def _follow(ref: SignerRef, policies: Mapping[PolicyKey, Policy]) -> NamedSigner | Unresolved:

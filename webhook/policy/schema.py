@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from webhook.policy.exceptionspec import ExceptionSpec, ExceptionStatus
 from webhook.policy.parse import GROUP, VERSION, Formats
-from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, RefSpec, Rule
+from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, RefSpec, Rule, ValiditySpec
 
 Schema = dict[str, Any]
 
@@ -161,6 +161,9 @@ def _signers(written: Schema, formats: Formats) -> Schema:
                     "maxLength": 63,
                     "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
                 },
+                "validity": _schema(
+                    inspect.type_info(ValiditySpec), {"description": "When the signatures of this signer count."}
+                ),
                 "hardware": _schema(
                     inspect.type_info(HardwareSpec),
                     {"description": "The signer's keys must be shown to be in hardware."},
@@ -169,6 +172,11 @@ def _signers(written: Schema, formats: Formats) -> Schema:
             },
             "x-kubernetes-validations": [
                 {"rule": chosen, "message": f"exactly one signature format is wanted: {', '.join(names)}"},
+                {
+                    "rule": "!has(self.validity) || !has(self.ref)",
+                    "message": "the policy that is referred to says when its signer counts",
+                    "fieldPath": ".validity",
+                },
                 {
                     "rule": f"!has(self.hardware) || {held}",
                     "message": "only a signer with a key of its own can have it in hardware",

@@ -27,6 +27,10 @@ Globs = Annotated[list[Glob], Meta(max_length=limits.MAX_GLOBS)]
 
 
 DigestText = Annotated[str, Meta(max_length=len("sha256:") + 64)]
+Time = Annotated[datetime, Meta(tz=True)]
+NameText = Annotated[str, Meta(max_length=63, extra_json_schema={"pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"})]
+SpanText = Annotated[str, Meta(max_length=32, extra_json_schema={"pattern": "^([0-9]{1,6}(h|m|s|ms))+$"})]
+BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
 
 
 class SelectorExpression(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +100,76 @@ class DelegationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ]
 
 
-class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ValiditySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`signers[].validity`: when the signatures of a signer count."""
+
+    RULES: ClassVar = (
+        Rule("has(self.notBefore) || has(self.notAfter)", "one of notBefore and notAfter is wanted"),
+        Rule(
+            "!has(self.notBefore) || !has(self.notAfter) || self.notBefore < self.notAfter",
+            "no time lies between them",
+            ".notAfter",
+        ),
+    )
+
+    not_before: Annotated[Time | None, Meta(description="From then on (RFC 3339).")] = None
+    not_after: Annotated[Time | None, Meta(description="Until then (RFC 3339).")] = None
+
+
+class AttestationSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """One of `attestations`."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!(self.name in ['any', 'all', 'and', 'or', 'of'])",
+            "a word of `require` cannot be an attestation's name",
+            ".name",
+        ),
+        Rule("!has(self.signedBy) || size(self.signedBy) > 0", "empty, so nobody could sign", ".signedBy"),
+    )
+
+    name: Annotated[NameText, Meta(description="What `require` calls it.")]
+    type: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=limits.MAX_PREDICATE_TYPE,
+            description="The predicate type: slsa-provenance, spdx, cyclonedx, vuln, openvex, test-result, or a URI.",
+        ),
+    ]
+    signed_by: (
+        Annotated[
+            list[NameText],
+            Meta(
+                max_length=limits.MAX_SIGNERS,
+                description="Which signers may have made it; default: any of those that can.",
+            ),
+        ]
+        | None
+    ) = None
+    where: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=limits.MAX_WHERE,
+                description="What must hold: CEL over predicate, subject, image and now.",
+            ),
+        ]
+        | None
+    ) = None
+    max_age: Annotated[SpanText | None, Meta(description="How old it may be at most, such as 36h.")] = None
+
+
+class FreshnessSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`freshness`."""
+
+    max_signature_age: Annotated[
+        SpanText, Meta(description="How old signatures may be at most, such as 720h, by a trusted time.")
+    ]
+
+
+class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`deny`: what is refused whatever else holds."""
 
     RULES: ClassVar = (
@@ -111,6 +184,21 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "not a fingerprint: SHA256:<64 hex digits>, or GPG:<40 hex digits>",
             ".keys",
         ),
+        Rule(
+            "!has(self.signers) || self.signers.all(s, s.matches('^issuer=.+,subject=.+$'))",
+            "not an identity: issuer=…,subject=…",
+            ".signers",
+        ),
+        Rule(
+            "!has(self.certSerials) || self.certSerials.all(s, s.matches('^[A-Fa-f0-9:]+$'))",
+            "not a serial number in hex",
+            ".certSerials",
+        ),
+        Rule(
+            "!has(self.signedAfter) || !has(self.signedBefore) || self.signedAfter < self.signedBefore",
+            "no time lies between them",
+            ".signedBefore",
+        ),
     )
 
     digests: Annotated[
@@ -124,6 +212,28 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Fingerprints of keys, SHA256:<hex>, or GPG:<hex> of primary keys, whose signatures do not count.",
         ),
     ] = []
+    signers: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_TEXT)]],
+        Meta(
+            max_length=limits.MAX_DENIED,
+            description="Identities, issuer=…,subject=…, whose signatures do not count.",
+        ),
+    ] = []
+    cert_serials: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_SERIAL)]],
+        Meta(
+            max_length=limits.MAX_DENIED,
+            description="Serial numbers, in hex, of certificates whose signatures do not count.",
+        ),
+    ] = []
+    signed_after: Annotated[
+        Time | None,
+        Meta(description="Signatures made later do not count; with signedBefore, those made between the two."),
+    ] = None
+    signed_before: Annotated[
+        Time | None,
+        Meta(description="Signatures made earlier do not count; with signedAfter, those made between the two."),
+    ] = None
 
 
 class RefSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,6 +266,17 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "there are no signers to name",
             ".require",
         ),
+        Rule(
+            "!has(self.attestations) || size(self.attestations) == 0 || has(self.signers) && size(self.signers) > 0",
+            "there are no signers who could attest",
+            ".attestations",
+        ),
+        Rule(
+            "!has(self.attestations) || !has(self.signers)"
+            " || self.attestations.all(a, !self.signers.exists(s, s.name == a.name))",
+            "signers and attestations share their names",
+            ".attestations",
+        ),
     )
 
     images: Annotated[
@@ -174,16 +295,31 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         list[dict[str, Any]],
         Meta(max_length=limits.MAX_SIGNERS, description="Who may sign: a name, and exactly one signature format."),
     ] = []
+    attestations: Annotated[
+        list[AttestationSpec],
+        Meta(
+            max_length=limits.MAX_SIGNERS,
+            description="Statements about the image that are demanded: of which type, by whom, and what they must say.",
+            extra_json_schema=BY_NAME,
+        ),
+    ] = []
     require: (
         Annotated[
             str,
             Meta(
                 max_length=limits.MAX_REQUIRE,
-                description="Which signers are needed: names, any, all, and, or, N of (…). Default: any of them.",
+                description="Which signers and attestations are needed: names, any, all, and, or, N of (…). Default: any signer, and every attestation.",
             ),
         ]
         | None
     ) = None
+    freshness: Annotated[FreshnessSpec | None, Meta(description="How old signatures may be.")] = None
+    platforms: Annotated[
+        Literal["index", "all", "any"],
+        Meta(
+            description="What must satisfy where an image is an index: the index itself, all images of platforms in it, or any of them."
+        ),
+    ] = "index"
     tags: Annotated[
         Literal["allow", "refuse", "pin"],
         Meta(
@@ -263,6 +399,26 @@ class SignerStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     ) = None
 
 
+class AttestationStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One of `status.attestations`."""
+
+    name: Annotated[str, Meta(max_length=63, description="The attestation.")]
+    predicate_types: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_PREDICATE_TYPE)]],
+        Meta(max_length=16, description="The predicate types that count."),
+    ] = []
+    fingerprints: Annotated[
+        list[Annotated[str, Meta(max_length=71)]],
+        Meta(
+            max_length=limits.MAX_SIGNERS * limits.MAX_KEYS,
+            description="The keys that may have signed it, SHA256:<hex>.",
+        ),
+    ] = []
+    last_error: (
+        Annotated[str, Meta(max_length=limits.MAX_TEXT, description="Why some keys could not be read, if so.")] | None
+    ) = None
+
+
 class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """`status`, written by the webhook."""
 
@@ -280,6 +436,14 @@ class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
         Meta(
             max_length=limits.MAX_SIGNERS,
             description="What each signer stands for.",
-            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            extra_json_schema=BY_NAME,
+        ),
+    ] = []
+    attestations: Annotated[
+        list[AttestationStatus],
+        Meta(
+            max_length=limits.MAX_SIGNERS,
+            description="What each attestation stands for.",
+            extra_json_schema=BY_NAME,
         ),
     ] = []

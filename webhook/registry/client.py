@@ -31,6 +31,7 @@ from webhook.trust import (
     Descriptor,
     Keychain,
     Manifest,
+    Platform,
     Rejected,
     Resolved,
     Unavailable,
@@ -70,9 +71,24 @@ class _Referrers(Struct):
     manifests: list[_Listed] = field(default_factory=list)
 
 
+class _Platform(Struct):
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether no node can choose it: so BuildKit marks the attestations that it puts among the images of an index."""
+        return self.os == "unknown" and self.architecture == "unknown"
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant))) or "no platform"
+
+
 class _Child(Struct, rename="camel"):
     digest: str
     media_type: str = ""
+    platform: _Platform | None = None
 
 
 class _Body(Struct, rename="camel"):
@@ -90,6 +106,11 @@ class _Found:
     """A look-up's answer, so that absence can be remembered too."""
 
     manifest: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundBlob:
+    body: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +164,7 @@ class RegistryClient:
         self._blobs: Memo[bytes] = Memo(
             limits.PROOF_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda body: len(body) + 256, clock=clock
         )
+        self._blob_flights: Memo[_FoundBlob] = Memo(0.0, 1, clock=clock)
         self._operators: dict[HostSettings, DockerConfigKeychain] = {}
 
     def under(self, keychain: Keychain) -> "RegistryPort":
@@ -241,16 +263,21 @@ class RegistryClient:
     async def blob(self, repository: Repository, blob: Descriptor, limit: int, access: Access) -> bytes | None:
         """See `trust.Registry.blob`."""
         key = (repository, blob.digest, access)
-        kept = self._blobs.peek(key)
-        if kept is None:
+
+        async def ask() -> _FoundBlob:
             answer = await self._ask(repository, f"blobs/{blob.digest}", min(blob.size, limit), access, {})
             if answer.status == 404:
-                return None
-            kept = answer.body
-            if digest_of(kept) != blob.digest:
+                return _FoundBlob(None)
+            if digest_of(answer.body) != blob.digest:
                 raise Rejected(f"{blob.digest[:19]}…: the registry returned other bytes")
-            self._blobs.put(key, kept)
-        if len(kept) != blob.size:
+            self._blobs.put(key, answer.body)
+            return _FoundBlob(answer.body)
+
+        kept = self._blobs.peek(key)
+        if kept is None:
+            # A signer and an attestation read the same bundles at the same time. Whoever was told another size asks by himself.
+            kept = (await self._blob_flights.get((key, blob.size, limit), ask)).body
+        if kept is not None and len(kept) != blob.size:
             raise Rejected(f"{blob.digest[:19]}…: {len(kept)} bytes, and its descriptor says {blob.size}")
         return kept
 
@@ -518,6 +545,7 @@ async def _ending(answer: Awaitable[T]) -> T | Rejected | Unavailable:
 # ── what bytes are ───────────────────────────────────────────────────────────────────────────────────────────────────
 _KEYS: Final = ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations")
 _DESCRIPTOR_KEYS: Final = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
+_PLATFORM_KEYS: Final = ("architecture", "os", "os.version", "os.features", "variant", "features")
 
 
 def _refuse_ambiguous(body: bytes, media_type: str, name: str) -> None:
@@ -541,12 +569,13 @@ def _refuse_lookalikes(document: object, name: str) -> None:
 
     Readers written in Go take `Manifests` for `manifests`, and of both the last: they would run what we did not look at.
     """
-    known = {key.casefold(): key for key in (*_KEYS, *_DESCRIPTOR_KEYS)}
+    known = {key.casefold(): key for key in (*_KEYS, *_DESCRIPTOR_KEYS, *_PLATFORM_KEYS)}
     found = document if isinstance(document, dict) else {}
     nested = [found.get("config"), found.get("subject")]
     for list_of in ("manifests", "layers"):
         listed = found.get(list_of)
         nested += listed if isinstance(listed, list) else []
+    nested += [node.get("platform") for node in tuple(nested) if isinstance(node, dict)]
     for node in (found, *nested):
         for key in node if isinstance(node, dict) else ():
             if known.get(key.casefold(), key) != key:
@@ -561,7 +590,13 @@ def _resolved(manifest: Manifest) -> Resolved:
     if len(children) > limits.MAX_CHILDREN:
         raise Rejected(f"an index of {len(children)} images, more than {limits.MAX_CHILDREN}")
     digests = tuple(parse_digest(child.digest) for child in children)
-    return Resolved(manifest.digest, digests, is_nested=any(child.media_type in _INDEXES for child in children))
+    platforms = tuple(
+        Platform(str(child.platform or "no platform"), digest)
+        for child, digest in zip(children, digests, strict=True)
+        if child.platform is None or not child.platform.is_unknown
+    )
+    is_nested = any(child.media_type in _INDEXES for child in children)
+    return Resolved(manifest.digest, digests, is_nested, platforms)
 
 
 def _descriptors(body: bytes) -> list[Descriptor]:

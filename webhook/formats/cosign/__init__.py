@@ -18,4 +18,5 @@ FORMAT: Final = Format(
     build=build,
     examine=examine,
     hold=hold,
+    attests=True,
 )

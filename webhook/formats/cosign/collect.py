@@ -1,6 +1,6 @@
-"""What may be a signature of an image, from every place where cosign leaves one. Judges nothing.
+"""What may be a signature or an attestation of an image, from every place where cosign leaves one. Judges nothing.
 
-Source: cosign, SIGNATURE_SPEC.md, "Storage".
+Sources: cosign, SIGNATURE_SPEC.md, "Storage"; ATTESTATION_SPEC.md.
 """
 
 import itertools
@@ -15,6 +15,7 @@ from webhook.formats.cosign.wire import (
     CERTIFICATE,
     CHAIN,
     ENTRY,
+    ENVELOPE,
     SIGNATURE,
     SIGNATURE_ARTIFACT,
     SIMPLE_SIGNING,
@@ -24,7 +25,7 @@ from webhook.image import DOCKER_HUB, Digest, Repository, Subject, digest_of
 from webhook.parsing import Invalid
 from webhook.trust import Claim, Evidence, Manifest, Registry, Rejected, Unavailable, Untrusted
 
-_REFERRERS = frozenset(BUNDLES) | {SIGNATURE_ARTIFACT}
+_SIGNATURES = frozenset(BUNDLES) | {SIGNATURE_ARTIFACT}
 _BESIDE = {"certificate": CERTIFICATE, "chain": CHAIN, "entry": ENTRY, "timestamp": TIMESTAMP}
 """What else lies beside a signature, each in an annotation that may be missing or empty."""
 
@@ -32,22 +33,24 @@ _BESIDE = {"certificate": CERTIFICATE, "chain": CHAIN, "entry": ENTRY, "timestam
 async def collect(
     claim: Claim, registry: Registry, repository: Repository | None, annotations: Mapping[str, str]
 ) -> AsyncGenerator[Evidence, None]:
-    """Everything that may be a signature: the `.sig` tag, the referrers, and last the referrers fallback tag.
+    """Everything that may be what is claimed: on the `.sig` or the `.att` tag, among the referrers, and last those on the fallback tag.
 
     `repository`: where signatures lie, if not beside the image; what they are about stays the image. `annotations`: those that
     the policy demands, which help to rebuild a payload.
     """
     image = claim.subject
     place = Subject(repository or image.repository, image.digest, image.tag)
+    # Signatures and attestations have a tag each. Bundles of both lie together, and only what they state tells them apart.
+    suffix, kinds = (".sig", _SIGNATURES) if claim.predicate_type is None else (".att", frozenset(BUNDLES))
     tag = fallback_tag(image)
-    found = await registry.attachments(place, f"{tag}.sig")
+    found = await registry.attachments(place, f"{tag}{suffix}")
     shelf = Shelf(image.digest, place, registry)
     if isinstance(found.tagged, Manifest):
-        async for evidence in _classic(found.tagged, f"{tag[:19]}….sig", shelf, image, annotations):
+        async for evidence in _tagged(found.tagged, f"{tag[:19]}…{suffix}", shelf, claim, annotations):
             yield evidence
     elif found.tagged is not None:
         yield found.tagged
-    async for referrer in shelf.referrers(_REFERRERS, found.referrers):
+    async for referrer in shelf.referrers(kinds, found.referrers):
         if isinstance(referrer, Rejected | Unavailable):
             yield referrer
         elif referrer.artifact.kind == SIGNATURE_ARTIFACT:
@@ -57,16 +60,38 @@ async def collect(
             yield await _bundle(referrer.artifact, referrer.origin, shelf)
 
 
-async def _classic(
-    manifest: Manifest, origin: str, shelf: Shelf, image: Subject, annotations: Mapping[str, str]
+async def _tagged(
+    manifest: Manifest, origin: str, shelf: Shelf, claim: Claim, annotations: Mapping[str, str]
 ) -> AsyncGenerator[Evidence, None]:
     try:
         artifact = read_artifact(manifest, origin)
     except Invalid as e:
         yield as_evidence(e)
         return
-    async for evidence in _layers(artifact, origin, shelf, image, annotations):
+    if claim.predicate_type is None:
+        layers = _layers(artifact, origin, shelf, claim.subject, annotations)
+    else:
+        layers = _envelopes(artifact, origin, shelf)
+    async for evidence in layers:
         yield evidence
+
+
+async def _envelopes(artifact: Artifact, origin: str, shelf: Shelf) -> AsyncGenerator[Evidence, None]:
+    """Each layer is a DSSE envelope. The annotation that says of which type is nobody's word."""
+    for i, layer in enumerate(artifact.layers):
+        if i >= limits.MAX_LAYERS or not shelf.budget.takes_signature():
+            yield Rejected(f"{origin}: more than {limits.MAX_LAYERS} attestations; the rest was not read")
+            return
+        where = f"{origin} layer {i}"
+        if layer.media_type != ENVELOPE:
+            yield Rejected(f"{where}: not an attestation")
+            continue
+        try:
+            envelope = await shelf.fetch(layer, where, limits.MAX_BLOB)
+        except (Rejected, Unavailable, Invalid) as e:
+            yield as_evidence(e)
+            continue
+        yield Untrusted(where, {"envelope": envelope, **_beside(layer.annotations or {})})
 
 
 async def _layers(
@@ -88,10 +113,17 @@ async def _layers(
         except (Rejected, Unavailable, Invalid) as e:
             yield as_evidence(e)
             continue
-        beside = {name: written[annotation] for name, annotation in _BESIDE.items() if written.get(annotation)}
-        # JSON can write characters that UTF-8 cannot: they must not end the reading of the other layers.
-        texts = {name: text.encode(errors="replace") for name, text in {"signature": signature, **beside}.items()}
-        yield Untrusted(where, {"payload": payload, **texts})
+        yield Untrusted(where, {"payload": payload, "signature": _bytes(signature), **_beside(written)})
+
+
+def _beside(written: Mapping[str, str]) -> dict[str, bytes]:
+    """What lies beside a signature, in annotations."""
+    return {name: _bytes(written[annotation]) for name, annotation in _BESIDE.items() if written.get(annotation)}
+
+
+def _bytes(text: str) -> bytes:
+    # JSON can write characters that UTF-8 cannot: they must not end the reading of the other layers.
+    return text.encode(errors="replace")
 
 
 def _rebuilt(layer: Layer, image: Subject, annotations: Mapping[str, str]) -> bytes | None:

@@ -4,6 +4,7 @@ Log entries and timestamps are read only where a policy rests on them: what it d
 Sources: cosign, SIGNATURE_SPEC.md; sigstore, protobuf-specs `sigstore_bundle.proto`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def _timestamp(raw: Any, path: str) -> bytes:
 
 def read_published(evidence: Untrusted) -> Published:
     """The signature in a piece of evidence. Raises `Invalid` or `Rejected`."""
-    return _read_bundle(evidence.parts["bundle"]) if "bundle" in evidence.parts else _read_classic(evidence)
+    return _read_bundle(evidence.parts["bundle"]) if "bundle" in evidence.parts else _read_layer(evidence.parts)
 
 
 def _read_bundle(content: bytes) -> Published:
@@ -129,20 +130,26 @@ def _certificate(written: RawCertificate, path: str) -> "Certificate":
     return parse_der(strict_base64(written.raw_bytes, f"{path}.rawBytes"), path)
 
 
-def _read_classic(evidence: Untrusted) -> Published:
-    # SIGNATURE_SPEC "Signature": over the exact bytes of the payload.
-    parts = evidence.parts
+def _read_layer(parts: Mapping[str, bytes]) -> Published:
+    """A layer of a `.sig` or `.att` tag. ATTESTATION_SPEC: what lies beside an attestation is what lies beside a signature."""
     certificates = parse_certificates(parts["certificate"], "certificate") if "certificate" in parts else ()
     if len(certificates) > 1:
         raise Rejected(f"certificate: {len(certificates)} certificates, expected the signer's alone")
     chain = parse_certificates(parts["chain"], "chain") if "chain" in parts else ()
     if len(chain) > limits.MAX_INTERMEDIATES:
         raise Rejected(f"chain: more than {limits.MAX_INTERMEDIATES} certificates")
+    if "envelope" in parts:
+        envelope = read_envelope(read_json(parts["envelope"], "envelope"), "envelope", PAYLOAD_TYPE)
+        payload, message, signature = envelope.untrusted_payload, envelope.signed, envelope.signature
+    else:
+        # SIGNATURE_SPEC "Signature": over the exact bytes of the payload.
+        payload = message = parts["payload"]
+        signature = strict_base64(parts["signature"].decode("ascii", "replace"), "signature")
     return Published(
-        is_statement=False,
-        untrusted_payload=parts["payload"],
-        message=parts["payload"],
-        signature=strict_base64(parts["signature"].decode("ascii", "replace"), "signature"),
+        is_statement="envelope" in parts,
+        untrusted_payload=payload,
+        message=message,
+        signature=signature,
         certificate=certificates[0] if certificates else None,
         intermediates=chain,
         annotation=parts.get("entry"),

@@ -12,7 +12,7 @@ from webhook.formats.cosign.signatory import SignedBy
 from webhook.formats.cosign.wire import PAYLOAD_TYPES, SIGN_PREDICATE, Payload
 from webhook.image import Repository, parse_digest
 from webhook.parsing import convert, quote, read_json
-from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
+from webhook.trust import Claim, Evidence, Registry, Rejected, Unrelated, Untrusted
 from webhook.verdict import Proof
 
 
@@ -52,12 +52,14 @@ class Cosign:
         return collect(claim, registry, self.repository, dict(self.annotations))
 
     def check(self, evidence: Untrusted, claim: Claim, now: datetime) -> Proof:
-        """Judges a bundle or a classic signature, whichever it is. Raises `Rejected` or `Invalid`."""
+        """Judges a bundle, an envelope or a classic signature, whichever it is. Raises `Rejected` or `Invalid`."""
         parse_digest(claim.subject.digest)
+        # (1) A classic signature is a plain signature, and an envelope without a bundle around it never is one.
+        if claim.predicate_type is None and "envelope" in evidence.parts:
+            raise Unrelated("an attestation, not a signature")
         published = read_published(evidence)
-        # (1) A classic signature is a plain signature: an attestation lies elsewhere.
         if claim.predicate_type is not None and not published.is_statement:
-            raise Rejected("a signature, not an attestation")
+            raise Unrelated("a signature, not an attestation")
         # (2) Who signed, and when: only from here on is the payload what they wrote.
         signatory = self.by.verify(published, now)
         # (3) It is about this image, and it is the sentence that was asked for.
@@ -79,12 +81,14 @@ class Cosign:
 
     def _check_statement(self, verified: Published, claim: Claim) -> None:
         statement = read_statement(verified.untrusted_payload, claim.subject)
-        wanted = claim.predicate_type or SIGN_PREDICATE
-        if statement.predicate_type != wanted:
-            what = "an attestation" if claim.predicate_type is None else "a statement"
-            raise Rejected(f"{what} of type {quote(statement.predicate_type, 80)}, not a signature")
-        # A bundle's signature names no image.
-        self.identity.check(None, claim.subject)
+        stated = quote(statement.predicate_type, 80)
+        if claim.predicate_type is None and statement.predicate_type != SIGN_PREDICATE:
+            raise Unrelated(f"an attestation of type {stated}, not a signature")
+        if claim.predicate_type is not None and statement.predicate_type != claim.predicate_type:
+            what = "a signature" if statement.predicate_type == SIGN_PREDICATE else f"of type {stated}"
+            raise Unrelated(f"{what}, not of type {quote(claim.predicate_type, 80)}")
+        # A bundle's signature names no image; an attestation names the repository.
+        self.identity.check(statement.name if claim.predicate_type is not None else None, claim.subject)
         self._check_annotations(statement.annotations)
 
     def _check_payload(self, verified: Published, claim: Claim) -> None:

@@ -14,6 +14,7 @@ SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 """What a bundle must state to count as a signature. An attestation by the same key does not, unlike in cosign itself."""
 
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
+ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
 SIGNATURE_ARTIFACT: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"
 BUNDLES: Final[Mapping[str, str]] = {
     "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
