@@ -78,7 +78,7 @@ def verify_chain(
     An anchor may be any certificate: a root, an intermediate, the leaf itself. What the leaf may be used for, and whose it is, is for
     the caller to check. Raises `Rejected`.
     """
-    from cryptography.x509 import DuplicateExtension, ExtendedKeyUsage, UnsupportedGeneralNameType
+    from cryptography.x509 import ExtendedKeyUsage
     from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
     if not anchors:
@@ -88,11 +88,12 @@ def verify_chain(
     # The Web's profile is for authorities too; only its extended key usage says nothing about who signs code.
     authority = ExtensionPolicy.webpki_defaults_ca().may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, None)
     signer = ExtensionPolicy.permit_all().may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, None)
+    refusals: tuple[type[Exception], ...] = (VerificationError, *unreadable())
     try:
         builder = PolicyBuilder().store(Store(list(anchors))).time(at.astimezone(UTC).replace(tzinfo=None))
         verifier = builder.extension_policies(ca_policy=authority, ee_policy=signer).build_client_verifier()
         return tuple(verifier.verify(leaf, list(intermediates)).chain)
-    except (VerificationError, DuplicateExtension, UnsupportedGeneralNameType, ValueError) as e:
+    except refusals as e:
         raise Rejected(f"its certificate leads to no trusted one: {quote(_first_line(e), 160)}") from e
 
 
