@@ -20,7 +20,10 @@ DECIDING = (
     "webhook/policy/**",
     "webhook/formats/**",
     "webhook/judge/**",
+    "webhook/admission/exceptions.py",
     "webhook/admission/review.py",
+    "webhook/memory/uses.py",
+    "webhook/operator/uses.py",
 )
 
 

@@ -323,12 +323,26 @@ async def test_uses_without_a_bound_are_counted_behind_the_answer(cluster: Clust
     assert cluster.status["uses"] == 3
     await replica.uses.count_owed()
     assert cluster.status["uses"] == 3
+    # What is used while it is written down is owed still.
+    replica.uses.tell(used(replica))
+    real = cluster.kube.merge
+
+    async def merge(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        cluster.kube.merge = real  # type: ignore[method-assign]  # once
+        replica.uses.tell(used(replica))
+        return await real(path, body)
+
+    cluster.kube.merge = merge  # type: ignore[method-assign]  # an API server that takes its time
+    await replica.uses.count_owed()
+    assert cluster.status["uses"] == 4
+    await replica.uses.count_owed()
+    assert cluster.status["uses"] == 5
     # Two replicas add up.
     other = Replica(cluster)
     for one in (replica, other):
         one.uses.tell(used(one))
         await one.uses.count_owed()
-    assert cluster.status["uses"] == 5
+    assert cluster.status["uses"] == 7
     # What is gone is owed nothing.
     replica.uses.tell(used(replica))
     use = used(replica)
