@@ -36,7 +36,7 @@ class Proof:
     certificate says. `origin` is where the evidence was, for people. `signed_at` is trusted time only, aware. `statement` is the verified
     in-toto statement, if any. `valid_until`: from this time on the same evidence might not prove it again (None: it always would).
     `serial`: of the signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency
-    log. `keys`: fingerprints of further keys that it rests on, a certificate's own first; denying one of them takes it away. `logged`:
+    log. `keys`: fingerprints of the keys that it rests on, the signer's own first; denying one of them takes it away. `logged`:
     what is wrong with it, and is told but not enforced because the policy says so. `versions`: of the metadata it rests on.
     `predicate_type`: of the attestation that it is a proof of; None for a signature.
     """

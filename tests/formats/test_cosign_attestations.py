@@ -8,6 +8,7 @@ import pytest
 
 from tests import captures
 from tests.captures import IMAGE, NOW
+from tests.fake.pki import issue
 from tests.fake.registry import FakeRegistry, to_json
 from tests.fake.signing import (
     ENVELOPE,
@@ -279,7 +280,7 @@ async def test_c13_every_field_of_an_envelope_replaced_by_everything(registry: F
 
 
 async def test_an_envelope_by_a_certificate_is_not_by_a_key(registry: FakeRegistry, image: Digest) -> None:
-    certificate = {"dev.sigstore.cosign/certificate": "-----BEGIN CERTIFICATE-----"}
+    certificate = {"dev.sigstore.cosign/certificate": issue("leaf").pem.decode()}
     attest_tagged(registry, PATH, image, key("a"), edit_layer=lambda layer: layer.update(annotations=certificate))
     proofs, reasons, causes = await judged(cosign(), attested(image), registry)
     assert (proofs, causes) == (set(), [])

@@ -30,8 +30,9 @@ from webhook.formats.dct.signer import Dct
 from webhook.formats.dct.wire import Key, KeyValue, canonical, is_role_path, parse_time
 from webhook.image import Digest, Repository, Subject, digest_of, parse_repository
 from webhook.parsing import Invalid, convert_all
+from webhook.policy.require import evaluate, parse_require
 from webhook.trust import Claim, Evidence, Rejected, Unavailable, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import Proof, Satisfied, Unsatisfied
 
 PATH = "shop/app"
 GUN = f"registry.test/{PATH}"
@@ -128,8 +129,8 @@ async def test_what_notary_signed_is_read(tag: str | None, delegations: list[str
     assert proof.origin == f"{role} in the trust data of {CAPTURED} on {SERVER}"
     assert proof.valid_until == dt.datetime(2026, 12, 8, 0, 37, 5, 361974, tzinfo=dt.UTC)
     assert [version.number for version in proof.versions][:4] == [2, 6, 7, 5]
-    assert len(proof.keys) == 4
-    assert proof.identity not in proof.keys
+    assert proof.keys[0] == proof.identity
+    assert len(set(proof.keys)) == len(proof.keys) == 5
 
 
 @pytest.mark.parametrize(
@@ -612,6 +613,18 @@ async def test_t08_a_rotated_root_is_followed_from_the_key_that_the_policy_names
     for name in ("second", "third"):
         signer = build(rootKeys=[root_key(name, GUN).public.pem])
         assert (await judge(made, signer=signer)).identity == root_key(name, GUN).public.fingerprint
+
+
+async def test_c07_root_keys_are_who_is_counted_whatever_else_they_share() -> None:
+    """A repository's other keys are no signers: two root keys that it has passed through are two, as in ADR 13."""
+    made = notary.rotated(repository(), *generations("second", "third"))
+    proofs = {
+        name: await judge(made, signer=build(rootKeys=[root_key(name, GUN).public.pem])) for name in ("root", "second")
+    }
+    expression = parse_require("2 of (root, second)", frozenset(proofs))
+    found = {name: Satisfied(frozenset({proof})) for name, proof in proofs.items()}
+    assert isinstance(evaluate(expression, found), Satisfied)
+    assert isinstance(evaluate(expression, {**found, "second": found["root"]}), Unsatisfied)
 
 
 async def test_t08_old_roots_are_asked_for_only_as_far_as_needed() -> None:

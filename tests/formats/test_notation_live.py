@@ -378,7 +378,7 @@ STRICTER: dict[tuple[str, Form], str] = {
     ("unknown critical", "cose"): "critical header x is not understood",
     # The tool refuses these in JWS only.
     ("time critical", "cose"): "signingTime is not understood",
-    # ADR 12: what says that it must be understood is not let pass.
+    # ADR 14: what says that it must be understood is not let pass.
     ("a critical constraint", "jws"): "has the critical extension 2.5.29.30",
     ("a critical constraint", "cose"): "has the critical extension 2.5.29.30",
     ("both times", "cose"): "has io.cncf.notary.signingTime and not io.cncf.notary.authenticSigningTime",

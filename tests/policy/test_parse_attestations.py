@@ -164,7 +164,7 @@ def test_v01_attestations_need_signers() -> None:
     # Of signers that cannot be read nobody knows whether they could.
     assert complaints(signers=1, attestations=[scan]) == ["spec.signers: expected array, got int"]
     assert complaints(signers=[{"name": "a", "cosign": {}}], attestations=[scan]) == [
-        "spec.signers[0].cosign: exactly one of key and keys is wanted"
+        "spec.signers[0].cosign: exactly one of key, keys, keyless and certificate is wanted"
     ]
 
 

@@ -82,7 +82,7 @@ class Dct:
             anchor.fingerprint,
             f"{role} in the {evidence.origin}",
             valid_until=min(chain.ends),
-            keys=tuple(sorted(key.fingerprint for key in chain.keys - {anchor})),
+            keys=(anchor.fingerprint, *sorted(key.fingerprint for key in chain.keys - {anchor})),
             versions=tuple(chain.versions),
         )
 
