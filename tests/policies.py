@@ -38,7 +38,7 @@ def inline(spec: object, others: Materials | None = None) -> Materials:
     """The material of the keys that stand in the specification itself; of others, what is given."""
     found: dict[KeyRef, bytes | Unresolved] = {}
     for reference in key_references(spec, FORMATS):
-        if reference.lstrip().startswith("-----BEGIN"):
+        if reference.lstrip().startswith(("-----BEGIN", "{")):
             found[reference] = reference.encode()
     return {**found, **(others or {})}
 

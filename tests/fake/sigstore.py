@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.fake.pki import DAY, NOW, TIME_STAMPING, Issued, issue, timestamp
-from tests.fake.signing import SigningKey, key
+from tests.fake.signing import SigningKey, envelope, key
 from webhook.formats._dsse import pae
 
 Json = dict[str, Any]
@@ -434,3 +434,24 @@ class Sigstore:
             token = {"SignedRFC3161Timestamp": b64(self.stamp(signature, at))}
             written["dev.sigstore.cosign/rfc3161timestamp"] = json.dumps(token)
         return written
+
+    def attestation(
+        self,
+        statement: bytes,
+        *,
+        signer: SigningKey | None = None,
+        certificate: x509.Certificate | None = None,
+        at: dt.datetime = NOW,
+        body: Callable[[Made], Json] = dsse,
+        logged: bool = True,
+    ) -> tuple[Json, dict[str, str]]:
+        """A keyless envelope over a statement, and what lies beside it on the `.att` tag."""
+        signer = signer or key("keyless")
+        certificate = certificate or self.certify(signer, at)
+        made_envelope = envelope(signer, statement)
+        signature = base64.b64decode(made_envelope["signatures"][0]["sig"])
+        made = Made(pae(made_envelope["payloadType"], statement), statement, signature, pem(certificate))
+        written = {"dev.cosignproject.cosign/signature": "", "dev.sigstore.cosign/certificate": pem(certificate)}
+        if logged:
+            written["dev.sigstore.cosign/bundle"] = json.dumps(self.log.annotation(body(made), at))
+        return made_envelope, written

@@ -8,7 +8,6 @@ import pytest
 
 from tests import captures
 from tests.captures import IMAGE, NOW
-from tests.fake.pki import issue
 from tests.fake.registry import FakeRegistry, to_json
 from tests.fake.signing import (
     ENVELOPE,
@@ -21,6 +20,7 @@ from tests.fake.signing import (
     sign_bundle,
     sign_classic,
 )
+from tests.fake.sigstore import Sigstore, pem
 from tests.formats.test_contract import claim_of, judged
 from tests.formats.test_cosign import PATH, cosign, identities
 from webhook import limits
@@ -280,11 +280,15 @@ async def test_c13_every_field_of_an_envelope_replaced_by_everything(registry: F
 
 
 async def test_an_envelope_by_a_certificate_is_not_by_a_key(registry: FakeRegistry, image: Digest) -> None:
-    certificate = {"dev.sigstore.cosign/certificate": issue("leaf").pem.decode()}
-    attest_tagged(registry, PATH, image, key("a"), edit_layer=lambda layer: layer.update(annotations=certificate))
-    proofs, reasons, causes = await judged(cosign(), attested(image), registry)
-    assert (proofs, causes) == (set(), [])
-    assert reasons == ["signed with a certificate, and the policy names a key"]
+    for text, reason in (
+        (pem(Sigstore().certify(key("a"))), "signed with a certificate, and the policy names a key"),
+        ("-----BEGIN CERTIFICATE-----", "certificate: not a certificate that can be read"),
+    ):
+        written = {"dev.sigstore.cosign/certificate": text}
+        attest_tagged(registry, PATH, image, key("a"), edit_layer=lambda layer: layer.update(annotations=written))  # noqa: B023 - used at once
+        proofs, reasons, causes = await judged(cosign(), attested(image), registry)
+        assert (proofs, causes) == (set(), [])
+        assert reasons[-1].startswith(reason)
 
 
 @LAYOUTS
