@@ -1,16 +1,18 @@
 """The custom resource definitions: structural, closed, bounded, described, and the same wherever they are shipped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 import yaml
+from cel_expr_python import cel as oracle
 from msgspec import Meta, Struct, inspect
 
 from webhook.cli.crd import render
 from webhook.formats import FORMATS
 from webhook.policy.schema import EXCEPTIONS, RESOURCES, _schema, definitions
+from webhook.policy.spec import AttestationSpec, DenySpec, PolicySpec, Rule, ValiditySpec
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = {definition["spec"]["names"]["kind"]: definition for definition in definitions(FORMATS)}
@@ -105,3 +107,47 @@ def test_m07_what_the_schema_can_see_of_an_exception_it_refuses() -> None:
 def test_what_is_shipped_is_what_is_generated(file: str) -> None:
     assert (ROOT / file).read_text("utf-8") == render(), f"kubectl trust crd > {file}"
     assert [document["kind"] for document in yaml.safe_load_all(render())] == ["CustomResourceDefinition"] * 3
+
+
+ENV = oracle.NewEnv(variables={"self": oracle.Type.DYN, "oldSelf": oracle.Type.DYN})
+
+
+@pytest.mark.parametrize("kind", DEFINITIONS)
+def test_every_rule_is_an_expression(kind: str) -> None:
+    rules = [rule["rule"] for _, node in nodes(schema_of(kind)) for rule in node.get("x-kubernetes-validations", ())]
+    assert rules
+    for rule in rules:
+        assert ENV.compile(rule).return_type() in (oracle.Type.BOOL, oracle.Type.DYN), rule  # noqa: PLR6201 - no hash
+
+
+T, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"  # of one length, so that text is in their order
+SIGNERS = [{"name": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "good", "bad"),
+    [
+        (ValiditySpec.RULES, {"notBefore": T, "notAfter": LATER}, {"notBefore": LATER, "notAfter": T}),
+        (ValiditySpec.RULES, {"notAfter": T}, {}),
+        (AttestationSpec.RULES, {"name": "x"}, {"name": "of"}),
+        (AttestationSpec.RULES, {"name": "x", "signedBy": ["a"]}, {"name": "x", "signedBy": []}),
+        (DenySpec.RULES, {"signers": ["issuer=x,subject=y"]}, {"signers": ["x"]}),
+        (DenySpec.RULES, {"certSerials": ["0A:1f"]}, {"certSerials": ["0x1f"]}),
+        (DenySpec.RULES, {"signedAfter": T, "signedBefore": LATER}, {"signedAfter": T, "signedBefore": T}),
+        (DenySpec.RULES, {"signedAfter": T}, {"digests": ["x"]}),
+        (
+            PolicySpec.RULES,
+            {"signers": SIGNERS, "attestations": [{"name": "x"}]},
+            {"signers": SIGNERS, "attestations": [{"name": "a"}]},
+        ),
+        (PolicySpec.RULES, {"deny": {}}, {"deny": {}, "attestations": [{"name": "x"}]}),
+    ],
+)
+def test_rules_refuse_what_the_parser_would(rules: Sequence[Rule], good: dict[str, Any], bad: dict[str, Any]) -> None:
+    def holds(document: dict[str, Any]) -> bool:
+        answers = [ENV.compile(rule.rule).eval(data={"self": document}).value() for rule in rules]
+        assert set(answers) <= {True, False}, answers
+        return all(answers)
+
+    assert holds(good)
+    assert not holds(bad)
