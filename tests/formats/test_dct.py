@@ -621,7 +621,7 @@ async def test_c07_root_keys_are_who_is_counted_whatever_else_they_share() -> No
     proofs = {
         name: await judge(made, signer=build(rootKeys=[root_key(name, GUN).public.pem])) for name in ("root", "second")
     }
-    expression = parse_require("2 of (root, second)", frozenset(proofs))
+    expression = parse_require("2 of (root, second)", sorted(proofs))
     found = {name: Satisfied(frozenset({proof})) for name, proof in proofs.items()}
     assert isinstance(evaluate(expression, found), Satisfied)
     assert isinstance(evaluate(expression, {**found, "second": found["root"]}), Unsatisfied)
