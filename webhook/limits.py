@@ -231,8 +231,6 @@ MAX_REVOCATION_LIST: Final = 10 * MIB
 """Bytes of one revocation list, or of its changes: the largest of public authorities have that much."""
 MAX_OCSP: Final = 64 * KIB
 """Bytes of one OCSP answer: a few thousand with the responder's certificate."""
-CLOCK_SKEW: Final = 300.0
-"""Seconds that the clock of whoever issues revocation data may be ahead of ours."""
 MAX_INCLUSION_HASHES: Final = 64
 """Hashes of an inclusion proof: sizes of trees have 64 bits."""
 MAX_CHECKPOINT: Final = 64 * KIB
@@ -284,7 +282,7 @@ MAX_SELF_SIGNATURES: Final = 256
 MAX_SIGNATURE_LIST: Final = 4 * MIB
 """Bytes of the list in which a registry with the signature extension keeps an image's signatures."""
 MAX_CLOCK_SKEW: Final = 300.0
-"""Seconds by which a signer's clock may be ahead of ours."""
+"""Seconds by which the clock of whoever signs or attests, or says what was revoked, may be ahead of ours."""
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 TAG_SECONDS: Final = 10.0

@@ -394,7 +394,7 @@ def _refuse(entry: "RevokedCertificate", signed_at: datetime | None) -> None:
 
 # ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _current(begins: datetime | None, ends: datetime | None, now: datetime, what: str) -> datetime:
-    if begins is None or begins > now + timedelta(seconds=limits.CLOCK_SKEW):
+    if begins is None or begins > now + timedelta(seconds=limits.MAX_CLOCK_SKEW):
         raise Undetermined(f"{what} is of a time to come")
     if ends is None or ends <= now:
         raise Undetermined(f"{what} is over, or does not say until when it holds")
