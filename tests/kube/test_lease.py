@@ -11,11 +11,15 @@ from webhook.kube.lease import DURATION, Lease
 PATH = "/apis/coordination.k8s.io/v1/namespaces/ti/leases/trusted-images"
 
 
+async def nobody() -> None:
+    """Nothing that the Lease goes with."""
+
+
 class Candidate:
     """A replica that counts how often it began to lead, and whether it leads now."""
 
     def __init__(self, kube: FakeKube, name: str, clock: list[float]) -> None:
-        self.lease = Lease(kube, "ti", "trusted-images", name, lambda: clock[0])
+        self.lease = Lease(kube, "ti", "trusted-images", name, nobody, lambda: clock[0])
         self.began = 0
         self.leads = False
         self.task: asyncio.Task[None] | None = None
@@ -130,7 +134,7 @@ async def test_work_that_fails_is_begun_anew(clock: list[float], caplog: pytest.
         began += 1
         raise ValueError("broken")
 
-    task = asyncio.create_task(Lease(kube, "ti", "trusted-images", "a", lambda: clock[0]).lead(work))
+    task = asyncio.create_task(Lease(kube, "ti", "trusted-images", "a", nobody, lambda: clock[0]).lead(work))
     await settled()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -141,5 +145,23 @@ async def test_work_that_fails_is_begun_anew(clock: list[float], caplog: pytest.
 async def test_an_api_server_that_is_down_keeps_nobody_from_leaving(caplog: pytest.LogCaptureFixture) -> None:
     kube = FakeKube()
     kube.failing[PATH] = KubeError("down")
-    await Lease(kube, "ti", "trusted-images", "a").release()
+    await Lease(kube, "ti", "trusted-images", "a", nobody).release()
     assert "was not given back" in caplog.text
+
+
+async def test_w11_the_lease_goes_with_the_release(clock: list[float]) -> None:
+    kube = FakeKube()
+    owner = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": "trusted-images", "uid": "u"}
+
+    async def find_owner() -> dict[str, str]:
+        return owner
+
+    candidate = Candidate(kube, "a", clock)
+    candidate.lease = Lease(kube, "ti", "trusted-images", "a", find_owner, lambda: clock[0])
+    candidate.start()
+    await settled()
+    assert kube.objects[PATH]["metadata"]["ownerReferences"] == [owner]
+    # It stays there when it is renewed, and given back.
+    await candidate.stop()
+    await candidate.lease.release()
+    assert kube.objects[PATH]["metadata"]["ownerReferences"] == [owner]

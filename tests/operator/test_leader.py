@@ -35,13 +35,17 @@ class Lab(World):
     def __init__(self) -> None:
         super().__init__()
         self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now)
+        self.reached = True
+        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now, self.reaches)
         self.kube.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {})
         self.want(WANTED)
 
     def want(self, configuration: object) -> None:
         text = configuration if isinstance(configuration, str) else json.dumps(configuration)
         self.kube.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": text}})
+
+    async def reaches(self) -> bool:
+        return self.reached
 
     async def settled(self) -> None:
         """Replicas answer, and have done so long enough for the configuration to be there."""
@@ -104,6 +108,67 @@ async def test_w11_nodes_are_given_the_time_to_learn_the_way_to_the_first_replic
     assert CONFIGURATION in lab.kube.objects
 
 
+async def test_w11_replicas_that_the_service_only_lists_are_none(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.reached = False
+    # Those of a release that was here before, say.
+    for _ in range(2):
+        await lab.settled()
+        assert CONFIGURATION not in lab.kube.objects
+    lab.reached = True
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    lab.now += dt.timedelta(seconds=5)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION in lab.kube.objects
+    assert caplog.messages == []
+
+
+async def test_w11_where_no_pod_reaches_itself_the_time_decides(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.reached = False
+    await lab.settled()
+    lab.now += dt.timedelta(seconds=24.9)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    lab.now += dt.timedelta(seconds=0.1)
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION in lab.kube.objects
+    assert "Service trusted-images leads this one to none" in caplog.text
+
+
+async def test_w11_what_is_made_while_the_release_is_removed_is_taken_back(lab: Lab) -> None:
+    real = lab.kube.apply
+
+    async def apply(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        # Whoever removes the release has looked for the last time.
+        lab.kube.remove(INSTALLATION.configuration_path)
+        return await real(path, body)
+
+    lab.kube.apply = apply  # type: ignore[method-assign]  # what happens in between
+    await lab.settled()
+    assert ("PATCH", CONFIGURATION) in lab.writes()
+    assert CONFIGURATION not in lab.kube.objects
+
+
+async def test_w11_what_is_made_again_is_taken_away_again(lab: Lab) -> None:
+    await lab.settled()
+    real, again = lab.kube.delete, [lab.configuration]
+
+    async def delete(path: str) -> None:
+        await real(path)
+        if path == CONFIGURATION and again:
+            lab.kube.put(path, again.pop())
+
+    lab.kube.delete = delete  # type: ignore[method-assign]  # a leader that writes once more
+    await withdraw(lab.kube, INSTALLATION, 0)
+    assert CONFIGURATION not in lab.kube.objects
+    # Somebody who does so for ever is named.
+    lab.want(WANTED)
+    lab.kube.put(CONFIGURATION, WANTED)
+    again[:] = [WANTED] * 100
+    with pytest.raises(KubeError, match="trusted-images was made again each time"):
+        await withdraw(lab.kube, INSTALLATION, 0)
+
+
 async def test_nothing_to_do_writes_nothing(lab: Lab) -> None:
     await lab.settled()
     await lab.leader.keep_certificate()
@@ -152,11 +217,11 @@ async def test_m11_a_changed_or_deleted_configuration_is_put_back(lab: Lab, capl
 
 async def test_w11_a_release_that_is_going_gets_no_configuration(lab: Lab) -> None:
     await lab.settled()
-    await withdraw(lab.kube, INSTALLATION)
+    await withdraw(lab.kube, INSTALLATION, 0)
     assert CONFIGURATION not in lab.kube.objects
     await lab.leader.keep_certificate()
     assert CONFIGURATION not in lab.kube.objects
-    await withdraw(lab.kube, INSTALLATION)
+    await withdraw(lab.kube, INSTALLATION, 0)
     # Without the hook it is the role whose end says so.
     lab.want(WANTED)
     lab.kube.remove("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images")
@@ -174,7 +239,9 @@ async def test_what_is_no_configuration_changes_nothing(lab: Lab, text: str) -> 
 async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_before_their_authority_is_known(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lab.leader = Leader(lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now)
+    lab.leader = Leader(
+        lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now, lab.reaches
+    )
     await lab.settled()
     for data in (None, {"tls.crt": "eA=="}, {"tls.crt": "eA==", "ca.crt": "%%"}):
         if data:
@@ -251,7 +318,7 @@ async def test_w11_digests_are_written_before_they_are_demanded_and_until_after(
     assert written == [PINS, CONFIGURATION]
     assert lab.kube.objects[PINS]["webhooks"] == lab.configuration["webhooks"]
     lab.kube.asked.clear()
-    await withdraw(lab.kube, INSTALLATION)
+    await withdraw(lab.kube, INSTALLATION, 0)
     assert [path for method, path in lab.kube.asked if method == "DELETE"][1:] == [CONFIGURATION, PINS]
 
 

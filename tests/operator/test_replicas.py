@@ -25,6 +25,15 @@ from webhook.operator.leader import Leader
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ti/leases/trusted-images"
 
 
+async def nobody() -> None:
+    """Nothing that the Lease goes with."""
+
+
+async def reached() -> bool:
+    """The Service leads to a replica."""
+    return True
+
+
 @dataclass
 class Cluster:
     """What the chart has made, and a clock that all replicas share."""
@@ -33,7 +42,7 @@ class Cluster:
     now: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
     def leader(self, kube: Kube) -> Leader:
-        return Leader(kube, World().policies, INSTALLATION, lambda: self.now)
+        return Leader(kube, World().policies, INSTALLATION, lambda: self.now, reached)
 
     def served(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self._data("tls.crt"))
@@ -114,7 +123,7 @@ async def test_f29_of_two_replicas_one_leads_and_the_other_follows_when_it_is_lo
     async with connected() as one, connected() as other:
         tasks = {}
         for name, kube in (("a", one), ("b", other)):
-            candidate = Lease(kube, "ti", "trusted-images", name, lambda: seconds[0])
+            candidate = Lease(kube, "ti", "trusted-images", name, nobody, lambda: seconds[0])
             tasks[name] = asyncio.create_task(candidate.lead(cluster.leader(kube).work))
 
         def holder() -> str:

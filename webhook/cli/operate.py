@@ -141,6 +141,7 @@ async def _operate(
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
     from webhook.kube.pullsecrets import Puller, PullSecrets
+    from webhook.operator.configuration import owner_of
     from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
     from webhook.operator.policies import Policies
@@ -156,8 +157,10 @@ async def _operate(
         policies = Policies(
             store, ClusterKeys(kube), remote, FORMATS, installation.namespace, lambda: _count(policies, metrics)
         )
-        lease = Lease(kube, installation.namespace, installation.service, identity)
-        leader = Leader(kube, policies, installation, hosting.now)
+        lease = Lease(
+            kube, installation.namespace, installation.service, identity, lambda: owner_of(kube, installation)
+        )
+        leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica)
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
         statuses = ExceptionStatuses(kube, uses.exceptions, policies.in_force.keys, hosting.now)
         # Given back after the work has ended, or it would be taken again.

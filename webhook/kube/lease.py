@@ -25,15 +25,25 @@ _GIVE_UP: Final = 10.0
 
 
 class Lease:
-    """One candidate for the Lease `namespace/name`. Only the others' *changes* are believed, not their clocks."""
+    """One candidate for the Lease `namespace/name`. Only the others' *changes* are believed, not their clocks.
+
+    `find_owner`: the reference to what the Lease goes with, when it is made.
+    """
 
     def __init__(
-        self, kube: Kube, namespace: str, name: str, identity: str, clock: Callable[[], float] = time.monotonic
+        self,
+        kube: Kube,
+        namespace: str,
+        name: str,
+        identity: str,
+        find_owner: Callable[[], Awaitable[Document | None]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = name
         self._identity = identity
+        self._find_owner = find_owner
         self._clock = clock
         self._seen: object = None
         self._seen_at = 0.0
@@ -83,7 +93,9 @@ class Lease:
         try:
             found = await self._kube.get(f"{self._collection}/{self._name}")
             if found is None:
-                await self._kube.create(self._collection, self._document({}, self._identity, transitions=0))
+                owner = await self._find_owner()
+                metadata = {} if owner is None else {"ownerReferences": [owner]}
+                await self._kube.create(self._collection, self._document(metadata, self._identity, transitions=0))
                 return True
             spec = found["spec"]
             seen = (spec.get("holderIdentity") or "", spec.get("renewTime"))

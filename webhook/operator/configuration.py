@@ -4,13 +4,15 @@ Two of them, in this order where they are made: one writes digests into Pods, on
 nobody writes any more must not be refused for it.
 """
 
+import asyncio
 import base64
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, bundle
 from webhook.operator.installation import Installation
@@ -20,7 +22,11 @@ from webhook.yamltext import read_yaml
 _log = logging.getLogger(__name__)
 
 _SETTLED: Final = dt.timedelta(seconds=5)
-"""From the first ready replica on, until every node leads to it: they are told one after the other, and refuse connections before."""
+"""From the first connection to a replica on, until every node leads to one: they are told one after the other, and refuse before."""
+_UNREACHED: Final = dt.timedelta(seconds=30)
+"""Ready for so long, replicas are believed to be reachable although this one reaches none: not every network leads a Pod to itself."""
+_LOOKS: Final = 5
+"""How often somebody may make again what is taken away."""
 _API: Final = "/apis/admissionregistration.k8s.io/v1"
 COLLECTIONS: Final[Mapping[str, str]] = {
     "MutatingWebhookConfiguration": f"{_API}/mutatingwebhookconfigurations",
@@ -35,8 +41,11 @@ class Configurations:
 
     kube: Kube
     installation: Installation
+    reaches: Callable[[], Awaitable[bool]]
+    """Whether a connection to the Service reaches a replica."""
     _applied: dict[str, tuple[str, Document]] = field(default_factory=dict)
     _answered_since: dt.datetime | None = None
+    _reached_since: dt.datetime | None = None
     _said: str = ""
 
     async def keep(self, data: Data | None, now: dt.datetime) -> None:
@@ -51,17 +60,29 @@ class Configurations:
             if found is None and path not in self._applied and not await self._is_settled(now):
                 return
             desired = await self._desired(written, found, data, now)
-            if desired is not None:
-                await self._apply(path, found, desired)
+            if desired is not None and await self._apply(path, found, desired):
+                await self._take_back_if_going(path)
 
-    async def _apply(self, path: str, found: Document | None, desired: Document) -> None:
+    @property
+    def is_settling(self) -> bool:
+        """Whether replicas answer and the time runs until something is made."""
+        return self._answered_since is not None and not self._applied
+
+    async def _take_back_if_going(self, path: str) -> None:
+        """Whoever removes the release may have done so between our reading and our writing, and would be refused everything."""
+        if await self.kube.get(self.installation.configuration_path) is None:
+            await self.kube.delete(path)
+
+    async def _apply(self, path: str, found: Document | None, desired: Document) -> bool:
+        """Whether something was to be written."""
         version, last = self._applied.get(path, (None, None))
         if found is not None and (version, last) == (found["metadata"]["resourceVersion"], desired):
-            return
+            return False
         if found is not None and last == desired:
             _log.warning("%s was changed by somebody else; it is put back", path)
         applied = await self.kube.apply(path, desired)
         self._applied[path] = (applied["metadata"]["resourceVersion"], desired)
+        return True
 
     async def _desired(
         self, written: Document, found: Document | None, data: Data | None, now: dt.datetime
@@ -88,12 +109,21 @@ class Configurations:
         return {**written, "metadata": metadata, "webhooks": webhooks}
 
     async def _is_settled(self, now: dt.datetime) -> bool:
-        """Whether a replica has been ready for so long that every node leads to it."""
+        """Whether replicas have answered for so long that every node leads to one.
+
+        That they are ready is not enough: the Service may still list those of a release that was here before, and nodes may be slow.
+        """
         if not await self._is_answered():
-            self._answered_since = None
+            self._answered_since = self._reached_since = None
             return False
         self._answered_since = self._answered_since or now
-        return now - self._answered_since >= _SETTLED
+        self._reached_since = (self._reached_since or now) if await self.reaches() else None
+        if self._reached_since is not None:
+            return now - self._reached_since >= _SETTLED
+        if now - self._answered_since < _UNREACHED:
+            return False
+        self._say_once(f"replicas are ready, but Service {self.installation.service} leads this one to none")
+        return True
 
     def _say_once(self, what: str) -> None:
         """Tells what lasts, without repeating it every few seconds."""
@@ -149,13 +179,24 @@ def _written(config_map: Document | None) -> list[tuple[str, Document]]:
     ]
 
 
-async def withdraw(kube: Kube, installation: Installation) -> None:
-    """Takes the webhook configurations away, and with them all judgement: the first step of removing a release."""
+async def withdraw(kube: Kube, installation: Installation, pause: float = 1.0) -> None:
+    """Takes the webhook configurations away, and with them all judgement: the first step of removing a release.
+
+    Looks again until none has been there for `pause` seconds: a leader that had read what is wanted before may write it once more, and
+    takes that back.
+    """
     written = _written(await kube.get(installation.configuration_path))
     # First what tells the leader to make them again.
     await kube.delete(installation.configuration_path)
-    for path, _ in reversed(written):
-        await kube.delete(path)
+    left = [path for path, _ in reversed(written)]
+    for _ in range(_LOOKS):
+        for path in left:
+            await kube.delete(path)
+        await asyncio.sleep(pause)
+        left = [path for path in left if await kube.get(path) is not None]
+        if not left:
+            return
+    raise KubeError(f"{left[0]} was made again each time it was taken away: look who does that, and take it away")
 
 
 def _published(configuration: Document | None) -> bytes:

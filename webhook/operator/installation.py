@@ -1,6 +1,11 @@
 """What the chart has made, by name: where the replicas and the leader find each other's things."""
 
+import asyncio
 from dataclasses import dataclass
+from typing import Final
+
+_PORT: Final = 443
+_CONNECT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +38,13 @@ class Installation:
     def configuration_path(self) -> str:
         """Of the ConfigMap with the webhook configuration that is wanted."""
         return f"/api/v1/namespaces/{self.namespace}/configmaps/{self.configuration}"
+
+    async def reaches_replica(self) -> bool:
+        """Whether a connection to the Service reaches a replica from here: nodes are told one after the other where it leads."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(self.names[0], _PORT)
+        except OSError:
+            return False
+        writer.close()
+        return True

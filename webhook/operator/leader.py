@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _SECONDS: Final = 2.0
 _CERTIFICATE_SECONDS: Final = 5.0
+_SETTLING_SECONDS: Final = 1.0
 _PLURALS: Final = {resource.namespaced: resource for resource in RESOURCES}
 
 Clock = Callable[[], dt.datetime]
@@ -40,17 +41,22 @@ class Leader:
     policies: Policies
     installation: Installation
     clock: Clock
+    reaches: Callable[[], Awaitable[bool]]
+    """Whether a connection to our Service reaches a replica."""
     _written: dict[PolicyKey, object] = field(default_factory=dict)
     _configurations: Configurations = field(init=False)
 
     def __post_init__(self) -> None:
-        self._configurations = Configurations(self.kube, self.installation)
+        self._configurations = Configurations(self.kube, self.installation, self.reaches)
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_again(self.write_statuses, _SECONDS))
-            tasks.create_task(_again(self.keep_certificate, _CERTIFICATE_SECONDS))
+            tasks.create_task(_again(self.write_statuses, lambda: _SECONDS))
+            tasks.create_task(_again(self.keep_certificate, self._until_certificate))
+
+    def _until_certificate(self) -> float:
+        return _SETTLING_SECONDS if self._configurations.is_settling else _CERTIFICATE_SECONDS
 
     # ── status ───────────────────────────────────────────────────────────────────────────────────────────────────────
     async def write_statuses(self) -> None:
@@ -130,14 +136,14 @@ class Leader:
         _log.info("a new serving certificate is in Secret %s/%s", installation.namespace, installation.secret)
 
 
-async def _again(step: Callable[[], Awaitable[None]], seconds: float) -> None:
+async def _again(step: Callable[[], Awaitable[None]], pause: Callable[[], float]) -> None:
     while True:
         try:
             await step()
         except KubeError as e:
             if not e.is_conflict:
-                _log.warning("tried again in %.0f s: %s", seconds, e)
-        await asyncio.sleep(seconds)
+                _log.warning("tried again in %.0f s: %s", pause(), e)
+        await asyncio.sleep(pause())
 
 
 def _ready(status: Mapping[str, Any]) -> object:
