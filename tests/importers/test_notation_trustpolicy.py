@@ -186,7 +186,7 @@ def test_where_no_statement_applies_the_image_is_refused(tmp_path: Path) -> None
     found = policies(written(tmp_path, document(statement("named", "registry.acme.io/app"))))
     assert set(found) == {"named-0", "no-statement"}
     [nobody] = found["no-statement"].signers
-    assert found["no-statement"].fallback
+    assert found["no-statement"].scope.fallback
     assert nobody.signer == Static(False, None, "no statement of the trust policy is for this image")
 
 

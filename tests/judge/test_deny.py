@@ -127,7 +127,7 @@ async def test_another_good_signature_stands_by_itself(world: World) -> None:
 
 
 async def test_a_policy_may_deny_some_of_its_own_signatures(world: World) -> None:
-    own = dataclasses.replace(signed(Known()), deny=denying(signers=[IDENTITY]).deny)
+    own = dataclasses.replace(signed(Known()), terms=denying(signers=[IDENTITY]).terms)
     (ruling,) = await world.rulings([own], APP)
     assert isinstance(ruling.outcome, Denied)
     assert ruling.outcome.final

@@ -84,7 +84,7 @@ async def test_f22_w12_policies_are_followed_and_nothing_is_written_to_them(
         await server.send("POST", ROOT, server.policy())
         await until(lambda: SHOP in policies.snapshot.index.policies)
         await server.send("PATCH", f"{ROOT}/web", server.policy({**INLINE, "mode": "warn"}))
-        await until(lambda: policies.snapshot.index.policies[SHOP].mode == "warn")
+        await until(lambda: policies.snapshot.index.policies[SHOP].terms.mode == "warn")
         # W-12: nothing is written to it, so that whoever deletes a policy waits for nobody.
         kept = server.emulator.objects[f"{API_VERSION}/trustpolicies", "shop", "web"]
         assert set(kept["metadata"]) == {"name", "namespace", "resourceVersion", "uid"}

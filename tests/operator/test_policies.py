@@ -270,7 +270,7 @@ class TestOrder:
         world.policies.seen(world.policy(INLINE, version=5))
         world.policies.seen(world.policy({**INLINE, "mode": "audit"}, version=4))
         world.policies.gone(world.policy(INLINE, version=4))
-        assert world.store.snapshot.index.policies[SHOP].mode == "enforce"
+        assert world.store.snapshot.index.policies[SHOP].terms.mode == "enforce"
 
     async def test_f22_what_is_deleted_is_out_of_force(self, world: World) -> None:
         world.policies.seen(world.policy(INLINE, version=5))
@@ -283,7 +283,7 @@ class TestOrder:
         world.policies.seen(world.policy(INLINE, "gone", version=5))
         changed = world.policy({**INLINE, "mode": "warn"}, version=7)
         world.listed([changed, world.policy(INLINE, "new", version=8)], "9")
-        assert {key.name: policy.mode for key, policy in world.store.snapshot.index.policies.items()} == {
+        assert {key.name: policy.terms.mode for key, policy in world.store.snapshot.index.policies.items()} == {
             "web": "warn", "new": "enforce",
         }  # fmt: skip
 

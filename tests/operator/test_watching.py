@@ -39,7 +39,7 @@ class Followed:
     def mode(self) -> str | None:
         """What the policy does, as it is in force; None if it is not."""
         known = self.world.store.snapshot.index.policies.get(SHOP)
-        return None if known is None else known.mode
+        return None if known is None else known.terms.mode
 
 
 async def until(holds: Callable[[], bool], seconds: float = 10) -> None:

@@ -166,10 +166,10 @@ def test_the_index_finds_what_a_search_of_all_policies_finds(
         for p in by_key.values()
         if any(glob.matches(reference) for glob in p.images)
         and p.key.namespace in {None, namespace}
-        and (p.namespaces is None or p.namespaces.includes(namespace))
+        and (p.scope.namespaces is None or p.scope.namespaces.includes(namespace))
     ]
-    if any(p.key.namespace is None and not p.fallback for p in expected):
-        expected = [p for p in expected if not p.fallback]
+    if any(p.key.namespace is None and not p.scope.fallback for p in expected):
+        expected = [p for p in expected if not p.scope.fallback]
     # Built at once, and built up and taken apart step by step: the same.
     index = PolicyIndex.of(())
     for extra in (*data.draw(st.lists(_policies(), max_size=3)), *policies):

@@ -36,9 +36,14 @@ def complaints(spec: object, name: str = "shop/web") -> list[str]:
 
 def test_the_short_policy_means_what_it_says() -> None:
     read = policy()
-    assert (read.key, read.mode, read.tags, read.fallback) == (PolicyKey("shop", "web"), "enforce", "allow", False)
+    assert (read.key, read.terms.mode, read.terms.tags, read.scope.fallback) == (
+        PolicyKey("shop", "web"),
+        "enforce",
+        "allow",
+        False,
+    )
     assert read.images == (EVERYTHING,)
-    assert read.workloads is ALL_WORKLOADS
+    assert read.scope.workloads is ALL_WORKLOADS
     assert str(read.require) == "release"
     assert read.covers_images
     assert hash(read) == hash(policy())
@@ -70,18 +75,18 @@ def test_every_field_reaches_the_policy() -> None:
         """,
     )
     assert [str(glob) for glob in (*read.images, *read.exclude)] == ["ghcr.io/acme/**", "ghcr.io/acme/sandbox/**"]
-    assert read.namespaces is not None
-    assert read.namespaces.includes("prod-a")
-    assert not read.namespaces.includes("prod-lab")
-    assert isinstance(read.namespaces.selector, Selector)
-    assert read.workloads.containers == {"main", "volume"}
-    assert [str(glob) for glob in read.workloads.service_accounts] == ["web-*"]
-    assert read.fallback
+    assert read.scope.namespaces is not None
+    assert read.scope.namespaces.includes("prod-a")
+    assert not read.scope.namespaces.includes("prod-lab")
+    assert isinstance(read.scope.namespaces.selector, Selector)
+    assert read.scope.workloads.containers == {"main", "volume"}
+    assert [str(glob) for glob in read.scope.workloads.service_accounts] == ["web-*"]
+    assert read.scope.fallback
     assert str(read.require) == "(first and second)"
-    assert (read.tags, read.mode, read.message) == ("refuse", "warn", "ask the platform team")
-    assert (read.deny.digests, read.deny.identities) == (frozenset({DIGEST}), frozenset({PRINT}))
+    assert (read.terms.tags, read.terms.mode, read.terms.message) == ("refuse", "warn", "ask the platform team")
+    assert (read.terms.deny.digests, read.terms.deny.identities) == (frozenset({DIGEST}), frozenset({PRINT}))
     by_gpg = policy(spec={"deny": {"keys": ["gpg:" + "aB" * 20]}})
-    assert by_gpg.deny.identities == {"GPG:" + "AB" * 20}
+    assert by_gpg.terms.deny.identities == {"GPG:" + "AB" * 20}
 
 
 @pytest.mark.parametrize(
@@ -291,10 +296,10 @@ def test_a_broken_policy_covers_what_it_can_be_read_to_cover() -> None:
     assert broken.covers_images
     assert broken.faults == ("spec.signers: wrong",)
     assert [str(glob) for glob in (*broken.images, *broken.exclude)] == ["ghcr.io/acme/**", "ghcr.io/acme/x"]
-    assert broken.namespaces is not None
-    assert broken.namespaces.includes("prod-a")
-    assert broken.workloads.containers == {"main"}
-    assert (broken.fallback, broken.mode, broken.deny.digests) == (True, "warn", frozenset({DIGEST}))
+    assert broken.scope.namespaces is not None
+    assert broken.scope.namespaces.includes("prod-a")
+    assert broken.scope.workloads.containers == {"main"}
+    assert (broken.scope.fallback, broken.terms.mode, broken.terms.deny.digests) == (True, "warn", frozenset({DIGEST}))
 
 
 @pytest.mark.parametrize(
@@ -318,8 +323,8 @@ def test_a_broken_policy_covers_what_it_can_be_read_to_cover() -> None:
 )
 def test_what_cannot_be_read_of_a_broken_policy_is_taken_at_its_widest(spec: object) -> None:
     broken = broken_policy(PolicyKey(None, "a"), spec, ("x",))
-    assert (broken.images, broken.exclude, broken.namespaces) == ((EVERYTHING,), (), None)
-    assert (broken.workloads, broken.mode, broken.fallback, broken.deny) == (
+    assert (broken.images, broken.exclude, broken.scope.namespaces) == ((EVERYTHING,), (), None)
+    assert (broken.scope.workloads, broken.terms.mode, broken.scope.fallback, broken.terms.deny) == (
         ALL_WORKLOADS,
         "enforce",
         False,
@@ -366,4 +371,4 @@ def test_no_specification_breaks_the_reader(spec: object) -> None:
             assert refused.complaints
             assert broken_policy(name, spec, refused.complaints).covers_images
         else:
-            assert read.signers or read.deny
+            assert read.signers or read.terms.deny

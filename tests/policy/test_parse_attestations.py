@@ -267,7 +267,7 @@ def test_keys_of_signers_with_a_validity_are_found() -> None:
 
 
 def test_p09_any_platform_is_warned_about() -> None:
-    assert read().platforms == "index"
+    assert read().terms.platforms == "index"
     assert warnings(read(platforms="all")) == ()
     (warning,) = warnings(read(platforms="any"))
     assert warning.startswith("spec.platforms: any admits an index of which one image satisfies")
@@ -278,7 +278,7 @@ IDENTITY = "issuer=https://accounts.example,subject=mallory@example.com"
 
 
 def deny(**spec: Any) -> DenyList:
-    return policy(spec={"deny": spec}).deny
+    return policy(spec={"deny": spec}).terms.deny
 
 
 def test_every_field_of_a_deny_list_reaches_the_policy() -> None:
@@ -326,8 +326,8 @@ def test_m10_every_mistake_in_a_deny_list_is_told_with_its_place(spec: dict[str,
 )
 def test_a_policy_may_deny_and_nothing_else(spec: dict[str, Any]) -> None:
     parsed = parse_policy(PolicyKey(None, "x"), {"images": ["**"], "deny": spec}, {}, FORMATS, "home")
-    assert parsed.deny
-    assert parsed.deny.names_signers
+    assert parsed.terms.deny
+    assert parsed.terms.deny.names_signers
     assert not parsed.covers_images
 
 

@@ -169,7 +169,12 @@ def test_m09_a_reference_widens_nothing() -> None:
     web = linked(refers("base/release"), {BASE: base})
     alone = policy("shop/web", {"signers": [{"name": "release", "cosign": {"key": KEY}}]})
     assert web.signers[0].signer == alone.signers[0].signer
-    assert (web.require, web.mode, web.tags, web.images) == (alone.require, alone.mode, alone.tags, alone.images)
+    assert (web.require, web.terms.mode, web.terms.tags, web.images) == (
+        alone.require,
+        alone.terms.mode,
+        alone.terms.tags,
+        alone.images,
+    )
 
 
 def test_m09_what_belongs_to_the_signer_comes_along_and_what_belongs_to_its_policy_does_not() -> None:

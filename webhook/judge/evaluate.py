@@ -143,7 +143,7 @@ class _Case:
         if self.subject is None:
             return None
         itself = (Platform("", self.subject.digest),)
-        if policy.platforms == "index":
+        if policy.terms.platforms == "index":
             return itself
         if not isinstance(self.resolved, Resolved):
             return None
@@ -167,7 +167,7 @@ class _Case:
     @property
     def wants_children(self) -> bool:
         """Whether the image has to be seen before it is known what is judged."""
-        return self.subject is None or any(policy.platforms != "index" for policy in self.covering)
+        return self.subject is None or any(policy.terms.platforms != "index" for policy in self.covering)
 
 
 class Judge:
@@ -416,7 +416,7 @@ def _cases(question: Question, snapshot: Snapshot, now: datetime) -> tuple[list[
             settled.append(Ruling(named, written, None, Denied((str(e),))))
             continue
         match = snapshot.index.match(image, question.who, kind, labels)
-        every_proof = any(policy.deny.names_signers for policy in match.denying) or any(
+        every_proof = any(policy.terms.deny.names_signers for policy in match.denying) or any(
             policy.require is not None and require.needs_all_proofs(policy.require) for policy in match.covering
         )
         cases.append(_Case(named, image, match.covering, match.denying, match.uncertain, now, every_proof=every_proof))
@@ -439,7 +439,7 @@ def _judgements(case: _Case, *, final: bool = False) -> list[Judgement] | None:
     judgements: list[Judgement] = []
     for policy in case.uncertain:
         cause = "the labels of the namespace are not known, so whether the policy applies is not either"
-        judgements.append(_ruling(case, policy, Undecided((cause,), case.subject, final=bool(policy.deny))))
+        judgements.append(_ruling(case, policy, Undecided((cause,), case.subject, final=bool(policy.terms.deny))))
     for policy in case.covering:
         outcome = _outcome(case, policy)
         if outcome is None and not final:
@@ -470,15 +470,15 @@ def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
         image=str(case.image),
         policy=policy.key,
         outcome=outcome,
-        mode=policy.mode,
-        message=policy.message,
+        mode=policy.terms.mode,
+        message=policy.terms.message,
         findings=tuple(
             NamedFinding(demand.name, _shown(case, policy, demand, outcome), demand.is_attestation)
             for demand in policy.demands
         ),
         by_tag=by_tag,
         # Only in mode `enforce`: the others change nothing, and tell of the open race.
-        pins=by_tag and policy.tags == "pin" and policy.mode == "enforce",
+        pins=by_tag and policy.terms.tags == "pin" and policy.terms.mode == "enforce",
     )
 
 
@@ -505,7 +505,7 @@ def _outcome(case: _Case, policy: Policy) -> Outcome | None:
     match case.resolved:
         case Rejected():
             # An index that cannot be read may hold what is denied.
-            final = final or any(policy.deny.digests for policy in case.denying)
+            final = final or any(policy.terms.deny.digests for policy in case.denying)
             return Denied((str(case.resolved),), final, case.subject)
         case Unavailable():
             return Undecided((str(case.resolved),), case.subject, final)
@@ -518,7 +518,7 @@ def _refusal(case: _Case, policy: Policy) -> Denied | None:
     if policy.faults:
         reasons = tuple(f"the policy is broken: {fault}" for fault in policy.faults)
         return Denied(reasons, True, subject, fix="mend the policy; until then it denies what it covers")
-    if policy.tags == "refuse" and case.image.digest is None:
+    if policy.terms.tags == "refuse" and case.image.digest is None:
         reason = "the policy admits digests only, because a tag can be moved to another image at any time"
         digest = subject.digest if subject else "sha256:…"
         return Denied((reason,), True, subject, fix=f"name it by digest: {case.image.repository}@{digest}")
@@ -529,7 +529,7 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
     """What the policy's `require` comes to for the image. None: that depends on something not fetched yet."""
     subject = case.subject
     finding = _required(case, policy)
-    names_signers = any(one.deny.names_signers for one in case.denying)
+    names_signers = any(one.terms.deny.names_signers for one in case.denying)
     if isinstance(finding, Denied):
         # Nobody looked at who has signed the images in it.
         return replace(finding, final=names_signers)
@@ -564,12 +564,12 @@ def _denial(case: _Case, policy: Policy) -> Denied | Undecided | _Silent | None:
 
     It is judged on each review, from the snapshot, whatever is remembered.
     """
-    if policy.deny.digests:
-        said = _denied_digest(case, policy.deny.digests)
+    if policy.terms.deny.digests:
+        said = _denied_digest(case, policy.terms.deny.digests)
         if not isinstance(said, _Silent):
             return said
-    for covering in case.covering if policy.deny.names_signers else ():
-        said = _denied_signature(case, covering, policy.deny)
+    for covering in case.covering if policy.terms.deny.names_signers else ():
+        said = _denied_signature(case, covering, policy.terms.deny)
         if not isinstance(said, _Silent):
             return said
     return _SILENT
@@ -650,13 +650,13 @@ def _few(reasons: Sequence[str]) -> str:
 
 def _over_platforms(policy: Policy, findings: Mapping[Platform, Finding]) -> Finding:
     """What the findings of the images of an index come to together."""
-    if policy.platforms == "index" or len(findings) == 1:
+    if policy.terms.platforms == "index" or len(findings) == 1:
         return next(iter(findings.values()))
     named: dict[str, Finding] = {
         platform.digest: _of_platform(platform, finding) for platform, finding in findings.items()
     }
     names = tuple(require.Name(digest) for digest in named)
-    wanted = require.AtLeast(len(names) if policy.platforms == "all" else 1, names, distinct=False)
+    wanted = require.AtLeast(len(names) if policy.terms.platforms == "all" else 1, names, distinct=False)
     together = require.evaluate(wanted, named)
     return Unsatisfied((_few(together.reasons),)) if isinstance(together, Unsatisfied) else together
 
@@ -739,7 +739,7 @@ def _target(case: _Case, policy: Policy, subject: Subject) -> str:
     judged = case.judged(policy)
     if not isinstance(judged, tuple) or not judged[0].name:
         return str(subject)
-    return f"{'every' if policy.platforms == 'all' else 'an'} image of a platform in {subject}"
+    return f"{'every' if policy.terms.platforms == 'all' else 'an'} image of a platform in {subject}"
 
 
 # ── keeping and waiting ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -759,7 +759,7 @@ def _seconds_to_keep(finding: Finding, now: datetime) -> float:
 
 def _seconds_to_deny(case: _Case) -> float:
     """Until a time comes from which on a signature of unknown time is denied."""
-    times = (policy.deny.signed_after for policy in case.denying)
+    times = (policy.terms.deny.signed_after for policy in case.denying)
     ahead = ((time - case.now).total_seconds() for time in times if time is not None)
     return min((seconds for seconds in ahead if seconds >= 0), default=math.inf)
 

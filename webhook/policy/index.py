@@ -85,7 +85,8 @@ class PolicyIndex:
             if policy.key in found or not _speaks_about(policy, image, who, kind):
                 continue
             found[policy.key] = policy
-            selector = policy.namespaces.selector if policy.namespaces else None
+            meant = policy.scope.namespaces
+            selector = None if meant is None else meant.selector
             if selector is None:
                 continue
             if labels is None:
@@ -97,12 +98,12 @@ class PolicyIndex:
         certain = sorted((policy for policy in found.values() if policy not in uncertain), key=_order)
         covering = tuple(policy for policy in certain if policy.covers_images)
         # A fallback gives way to another cluster policy and to nothing else: a namespaced one only ever adds (attack M-09).
-        if any(policy.key.namespace is None and not policy.fallback for policy in covering):
-            covering = tuple(policy for policy in covering if not policy.fallback)
+        if any(policy.key.namespace is None and not policy.scope.fallback for policy in covering):
+            covering = tuple(policy for policy in covering if not policy.scope.fallback)
         # Only here does a namespaced policy take something away, and only what the cluster policy itself hands over.
         if any(policy.key.namespace is not None for policy in covering):
-            covering = tuple(policy for policy in covering if not policy.delegates(who.namespace, image))
-        return Match(covering, tuple(policy for policy in certain if policy.deny), tuple(uncertain))
+            covering = tuple(policy for policy in covering if not policy.scope.delegates(who.namespace, image))
+        return Match(covering, tuple(policy for policy in certain if policy.terms.deny), tuple(uncertain))
 
     def _filed(self, image: ImageReference, namespace: str) -> Iterator[Policy]:
         drawers = self._drawers
@@ -141,8 +142,10 @@ def _drawers(policy: Policy) -> set[str]:
     """Where the policy is filed: each of its namespaces, as far as they can be named, with each beginning."""
     if policy.key.namespace is not None:
         namespaces = [policy.key.namespace]
-    elif policy.namespaces and policy.namespaces.match and all(glob.is_literal for glob in policy.namespaces.match):
-        namespaces = [glob.pattern for glob in policy.namespaces.match]
+    elif (match := policy.scope.namespaces and policy.scope.namespaces.match) and all(
+        glob.is_literal for glob in match
+    ):
+        namespaces = [glob.pattern for glob in match]
     else:
         namespaces = [_ANYWHERE]
     return {_drawer(namespace, glob.literal or "") for namespace in namespaces for glob in policy.images}
@@ -154,6 +157,6 @@ def _speaks_about(policy: Policy, image: ImageReference, who: Workload, kind: Co
         any(glob.matches(image) for glob in policy.images)
         and not any(glob.excludes(image) for glob in policy.exclude)
         and (policy.key.namespace is None or policy.key.namespace == who.namespace)
-        and (policy.namespaces is None or policy.namespaces.includes(who.namespace))
-        and policy.workloads.includes(who, kind)
+        and (policy.scope.namespaces is None or policy.scope.namespaces.includes(who.namespace))
+        and policy.scope.workloads.includes(who, kind)
     )

@@ -38,8 +38,10 @@ from webhook.policy.policy import (
     NamedSigner,
     NamespaceMatch,
     Policy,
+    Scope,
     Selector,
     SignerRef,
+    Terms,
     WantedAttestation,
     WorkloadMatch,
 )
@@ -212,19 +214,27 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         key=key,
         images=reader.image_globs(read.images, "spec.images"),
         exclude=reader.image_globs(read.exclude, "spec.exclude"),
-        namespaces=reader.namespaces(read.namespaces),
-        workloads=reader.workloads(read.workloads),
-        fallback=read.fallback,
-        delegate=reader.delegations(read.delegate),
+        scope=_shared(
+            Scope(
+                namespaces=reader.namespaces(read.namespaces),
+                workloads=reader.workloads(read.workloads),
+                fallback=read.fallback,
+                delegate=reader.delegations(read.delegate),
+            )
+        ),
         signers=_shared(tuple(signers)),
         attestations=_shared(tuple(attestations)),
         require=_shared(expression),
-        max_signature_age=max_age,
-        platforms=read.platforms,
-        tags=read.tags,
-        mode=read.mode,
-        deny=deny,
-        message=read.message,
+        terms=_shared(
+            Terms(
+                max_signature_age=max_age,
+                platforms=read.platforms,
+                tags=read.tags,
+                mode=read.mode,
+                deny=deny,
+                message=read.message,
+            )
+        ),
     )
     if reader.complaints:
         raise Invalid(*reader.complaints)
@@ -273,11 +283,12 @@ def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Po
         key=key,
         images=covered,
         exclude=_readable_globs(fields.get("exclude")),
-        namespaces=_readable_match(fields.get("namespaces"), NamespacesSpec, _Reader.namespaces),
-        workloads=_readable_match(fields.get("workloads"), WorkloadsSpec, _Reader.workloads) or ALL_WORKLOADS,
-        fallback=key.namespace is None and fields.get("fallback") is True,
-        mode=mode,
-        deny=_readable_match(fields.get("deny"), DenySpec, _Reader.deny) or NO_DENIALS,
+        scope=Scope(
+            namespaces=_readable_match(fields.get("namespaces"), NamespacesSpec, _Reader.namespaces),
+            workloads=_readable_match(fields.get("workloads"), WorkloadsSpec, _Reader.workloads) or ALL_WORKLOADS,
+            fallback=key.namespace is None and fields.get("fallback") is True,
+        ),
+        terms=Terms(mode=mode, deny=_readable_match(fields.get("deny"), DenySpec, _Reader.deny) or NO_DENIALS),
         faults=tuple(complaints),
     )
 
@@ -605,7 +616,7 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.images: a glob with a tag does not cover an image named by digest alone")
     if not policy.signers:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
-    if policy.platforms == "any":
+    if policy.terms.platforms == "any":
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.

@@ -267,6 +267,38 @@ def _young(named: NamedSigner, max_age: timedelta | None) -> Signer | Unresolved
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Whom a policy is for, images left aside, and where it stands among others. Most are for everybody, and share one."""
+
+    namespaces: NamespaceMatch | None = None
+    workloads: WorkloadMatch = ALL_WORKLOADS
+    fallback: bool = False
+    delegate: tuple[Delegation, ...] = ()
+
+    def delegates(self, namespace: str, image: ImageReference) -> bool:
+        """Whether a policy of that namespace that covers the image stands in for this one."""
+        return any(delegation.includes(namespace, image) for delegation in self.delegate)
+
+
+EVERYBODY: Final = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a policy is meant, signers left aside. Most say nothing of it, and share one."""
+
+    max_signature_age: timedelta | None = None
+    platforms: Platforms = "index"
+    tags: TagRule = "allow"
+    mode: Mode = "enforce"
+    deny: DenyList = NO_DENIALS
+    message: str | None = None
+
+
+USUAL: Final = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A TrustPolicy or ClusterTrustPolicy.
 
@@ -277,32 +309,20 @@ class Policy:
     key: PolicyKey
     images: tuple[ImageGlob, ...]
     exclude: tuple[ImageGlob, ...] = ()
-    namespaces: NamespaceMatch | None = None
-    workloads: WorkloadMatch = ALL_WORKLOADS
-    fallback: bool = False
-    delegate: tuple[Delegation, ...] = ()
+    scope: Scope = EVERYBODY
     signers: tuple[NamedSigner, ...] = ()
     attestations: tuple[WantedAttestation, ...] = ()
     require: Expr | None = None
-    max_signature_age: timedelta | None = None
-    platforms: Platforms = "index"
-    tags: TagRule = "allow"
-    mode: Mode = "enforce"
-    deny: DenyList = NO_DENIALS
-    message: str | None = None
+    terms: Terms = USUAL
     faults: tuple[str, ...] = ()
     demands: tuple[Demand, ...] = field(init=False, compare=False, repr=False)
     wanted: tuple[Demand, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         required = frozenset() if self.require is None else names(self.require)
-        demands, wanted = _demands(self.signers, self.attestations, self.max_signature_age, required)
+        demands, wanted = _demands(self.signers, self.attestations, self.terms.max_signature_age, required)
         object.__setattr__(self, "demands", demands)
         object.__setattr__(self, "wanted", wanted)
-
-    def delegates(self, namespace: str, image: ImageReference) -> bool:
-        """Whether a policy of that namespace that covers the image stands in for this one."""
-        return any(delegation.includes(namespace, image) for delegation in self.delegate)
 
     @property
     def refers(self) -> bool:
