@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories
 
 from webhook import limits
 from webhook.memory.store import PolicyStore
@@ -106,6 +107,14 @@ async def _follow_once(policies: Policies, exceptions: Exceptions, store: Policy
         raise error
 
 
+class _Forgetful(ResourceMemories):
+    """kopf's notes about each object, which only handlers of other kinds need; those of a big cluster took more memory than its policies."""
+
+    async def recall(self, *args: Any, **kwargs: Any) -> Any:
+        """A note that is not kept."""
+        return await super().recall(*args, **{**kwargs, "ephemeral": True})
+
+
 async def _operate(registry: kopf.OperatorRegistry, stop: threading.Event) -> None:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -121,6 +130,7 @@ async def _operate(registry: kopf.OperatorRegistry, stop: threading.Event) -> No
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=settings,
+        memories=_Forgetful(),
         standalone=True,
         clusterwide=True,
         stop_flag=stop,
