@@ -56,7 +56,11 @@ async def registry() -> AsyncIterator[HTTPRegistry]:
 @pytest.fixture
 def policy(tmp_path: Path) -> str:
     file = tmp_path / "policy.yaml"
-    spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{"name": "release", "cosign": {"key": key("a").pem}}]}
+    spec = {
+        "images": ["127.0.0.1:*/shop/**"],
+        "tags": "allow",
+        "signers": [{"name": "release", "cosign": {"key": key("a").pem}}],
+    }
     metadata = {"name": "web", "namespace": "shop"}
     file.write_text(yaml.safe_dump({"apiVersion": API, "kind": "TrustPolicy", "metadata": metadata, "spec": spec}))
     return str(file)

@@ -31,7 +31,11 @@ URI = "pkcs11:token=acme;object=release;type=public"
 
 
 def policy(folder: Path, reference: str, kind: str = "ClusterTrustPolicy") -> str:
-    spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{"name": "release", "cosign": {"key": reference}}]}
+    spec = {
+        "images": ["127.0.0.1:*/shop/**"],
+        "tags": "allow",
+        "signers": [{"name": "release", "cosign": {"key": reference}}],
+    }
     file = folder / "policy.yaml"
     file.write_text(yaml.safe_dump({"apiVersion": API, "kind": kind, "metadata": {"name": "shop"}, "spec": spec}))
     return str(file)

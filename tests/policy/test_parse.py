@@ -39,7 +39,7 @@ def test_the_short_policy_means_what_it_says() -> None:
     assert (read.key, read.terms.mode, read.terms.tags, read.scope.fallback) == (
         PolicyKey("shop", "web"),
         "enforce",
-        "allow",
+        "pin",
         False,
     )
     assert read.images == (EVERYTHING,)

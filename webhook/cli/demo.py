@@ -513,16 +513,34 @@ class Asker:
 
 async def _play(scene: Scene, ask: Asker) -> bool:
     """Asks, prints verdict and text, and says whether they are the expected ones."""
-    response: dict[str, Any] = (await ask.post(scene.path, scene.review))["response"]
+    review, written = await _pinned(scene, ask)
+    response: dict[str, Any] = (await ask.post(scene.path, review))["response"]
     allowed, message = response["allowed"], response.get("status", {}).get("message", "")
     expected = allowed is scene.admitted and scene.says in message
     word = "admitted" if allowed else "refused"
     colour = typer.colors.GREEN if allowed else typer.colors.YELLOW
     mark = "" if expected else typer.style("  NOT EXPECTED", typer.colors.RED, bold=True)
     typer.echo(f"{typer.style(f'{word:<9}', colour, bold=True)} {scene.title}{mark}")
-    for line in [*message.splitlines(), *(f"warning: {text}" for text in response.get("warnings", []))]:
+    for line in [*written, *message.splitlines(), *(f"warning: {text}" for text in response.get("warnings", []))]:
         typer.echo(typer.style(f"{'':<10}{line}", dim=True))
     return expected
+
+
+async def _pinned(scene: Scene, ask: Asker) -> tuple[Mapping[str, object], list[str]]:
+    """The review as the API server sends it to be judged: the Pod with its digests written in; and what was written."""
+    if scene.path != "/validate":
+        return scene.review, []
+    response = (await ask.post("/mutate", scene.review))["response"]
+    review: dict[str, Any] = json.loads(json.dumps(scene.review))
+    written: list[str] = []
+    for operation in json.loads(base64.b64decode(response.get("patch", "W10="))):
+        *way, last = (int(step) if step.isdigit() else step for step in operation["path"].split("/")[1:])
+        place: Any = review["request"]["object"]
+        for step in way:
+            place = place[step]
+        place[last] = operation["value"]
+        written.append(f"written: {operation['value']}")
+    return review, written
 
 
 @contextlib.asynccontextmanager

@@ -87,9 +87,11 @@ def _with_its_digest(ruling: Ruling) -> Ruling:
     if not ruling.pins or _verdict(ruling) != "allowed":
         return ruling
     subject = ruling.outcome.subject
+    if subject is None:
+        # An exception lets in whatever the tag means, which nobody could find out: there is no digest that could be demanded.
+        return replace(ruling, pins=False)
     found = "it is signed" if ruling.excuse is None else f"exception {ruling.excuse.key} lets it in"
-    meant = "" if subject is None else f" ({ruling.image}@{subject.digest})"
-    reason = f"{found}, and its digest was not written into the Pod{meant}"
+    reason = f"{found}, and its digest was not written into the Pod ({ruling.image}@{subject.digest})"
     fix = "try again; if it stays so: kubectl get mutatingwebhookconfigurations"
     return replace(ruling, outcome=Denied((reason,), subject=subject, fix=fix), excuse=None)
 

@@ -289,7 +289,7 @@ class Terms:
 
     max_signature_age: timedelta | None = None
     platforms: Platforms = "index"
-    tags: TagRule = "allow"
+    tags: TagRule = "pin"
     mode: Mode = "enforce"
     deny: DenyList = NO_DENIALS
     message: str | None = None

@@ -323,9 +323,9 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tags: Annotated[
         Literal["allow", "refuse", "pin"],
         Meta(
-            description="Images named by tag. allow: with a warning, because a tag can move before the pull; refuse: by digest only; pin: the verified digest is written into Pods."
+            description="Images named by tag. pin: the verified digest is written into Pods; refuse: by digest only; allow: with a warning, because a tag can move before the pull."
         ),
-    ] = "allow"
+    ] = "pin"
     mode: Annotated[
         Literal["enforce", "warn", "audit"],
         Meta(description="What a denial does: refuse, warn, or only leave a trace in the audit log."),
