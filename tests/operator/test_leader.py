@@ -149,6 +149,19 @@ async def test_w11_what_is_made_while_the_release_is_removed_is_taken_back(lab: 
     assert CONFIGURATION not in lab.kube.objects
 
 
+async def test_w11_another_release_by_the_same_names_is_waited_for_anew(lab: Lab) -> None:
+    await lab.settled()
+    await withdraw(lab.kube, INSTALLATION, 0)
+    # The leader of the first one is still there, and has not looked meanwhile.
+    lab.want(WANTED)
+    lab.kube.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {"metadata": {"uid": "another"}})
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
+    await lab.settled()
+    (owner,) = lab.configuration["metadata"]["ownerReferences"]
+    assert owner["uid"] == "another"
+
+
 async def test_w11_what_is_made_again_is_taken_away_again(lab: Lab) -> None:
     await lab.settled()
     real, again = lab.kube.delete, [lab.configuration]

@@ -166,7 +166,13 @@ async def _operate(
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
-        background(lease.lead(lambda: _together(leader.work, statuses.work)))
+        end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work)))
+
+        async def lead_no_longer() -> None:
+            """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
+            await end_leading()
+            await lease.release()
+
         background(_following(kube, policies, uses.exceptions, store, stopping))
         background(uses.work())
 
@@ -204,7 +210,7 @@ async def _operate(
         )  # fmt: skip
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
-        await running.stopped(stopping, drain_seconds)
+        await running.stopped(stopping, drain_seconds, lead_no_longer)
 
 
 def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":

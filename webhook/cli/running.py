@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Annotated, Any, Final
 
 import typer
@@ -18,6 +18,9 @@ MetricsPort = Annotated[int, typer.Option(min=0, max=65535, help="The port of /l
 DrainSeconds = Annotated[
     float, typer.Option(min=0, max=300, help="Seconds between not ready and closing, after SIGTERM.")
 ]
+
+End = Callable[[], Awaitable[None]]
+"""Ends something, and returns when it has ended."""
 
 Stopping = asyncio.Queue[signal.Signals]
 """Why the process should end; empty while it should not."""
@@ -33,11 +36,13 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-async def stopped(stopping: Stopping, drain_seconds: float) -> None:
-    """Waits for a signal; after SIGTERM it goes on for `drain_seconds`, not ready and answering."""
+async def stopped(stopping: Stopping, drain_seconds: float, leave: End | None = None) -> None:
+    """Waits for a signal; after SIGTERM it goes on for `drain_seconds`, not ready and answering. `leave`: what else ends at once."""
     received = await stopping.get()
     stopping.put_nowait(received)
     _log.info("%s: not ready from now on; reviews under way are answered", received.name)
+    if leave is not None:
+        await leave()
     if received is signal.SIGTERM:
         # The API server is told by the endpoints' change, which takes a moment to reach it.
         await asyncio.sleep(drain_seconds)
@@ -53,14 +58,20 @@ def signals() -> Stopping:
 
 
 @contextlib.asynccontextmanager
-async def background() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Starts tasks that end with the block; one that fails is logged, since it would otherwise be missed in silence."""
+async def background() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], End]]:
+    """Starts tasks that end with the block, or by what starting one gives back; one that fails is logged, since it would otherwise be missed in silence."""
     tasks: list[asyncio.Task[None]] = []
 
-    def start(work: Coroutine[Any, Any, None]) -> None:
+    def start(work: Coroutine[Any, Any, None]) -> End:
         task = asyncio.create_task(work)
         task.add_done_callback(_report)
         tasks.append(task)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        return end
 
     try:
         yield start

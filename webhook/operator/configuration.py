@@ -44,6 +44,7 @@ class Configurations:
     reaches: Callable[[], Awaitable[bool]]
     """Whether a connection to the Service reaches a replica."""
     _applied: dict[str, tuple[str, Document]] = field(default_factory=dict)
+    _owner: Document | None = None
     _answered_since: dt.datetime | None = None
     _reached_since: dt.datetime | None = None
     _said: str = ""
@@ -54,14 +55,23 @@ class Configurations:
         They are made when a replica can answer and not before: whoever installs us must not be unable to start Pods meanwhile. Without
         the ConfigMap nothing is made: that is how a release that is being removed says so.
         """
+        await self._follow_owner()
         for path, written in _written(await self.kube.get(self.installation.configuration_path)):
             found = await self.kube.get(path)
             # One that was there and is gone was taken by somebody: no node has to learn the way.
             if found is None and path not in self._applied and not await self._is_settled(now):
                 return
-            desired = await self._desired(written, found, data, now)
+            desired = self._desired(written, found, data, now)
             if desired is not None and await self._apply(path, found, desired):
                 await self._take_back_if_going(path)
+
+    async def _follow_owner(self) -> None:
+        """Finds the release that they belong to. What is known of one that was here before says nothing about this one."""
+        owner = await owner_of(self.kube, self.installation)
+        if owner != self._owner:
+            self._owner = owner
+            self._applied.clear()
+            self._answered_since = self._reached_since = None
 
     @property
     def is_settling(self) -> bool:
@@ -84,14 +94,13 @@ class Configurations:
         self._applied[path] = (applied["metadata"]["resourceVersion"], desired)
         return True
 
-    async def _desired(
+    def _desired(
         self, written: Document, found: Document | None, data: Data | None, now: dt.datetime
     ) -> Document | None:
         """None while there is no authority to publish, or the release is being removed."""
-        owner = await owner_of(self.kube, self.installation)
-        if owner is None:
+        if self._owner is None:
             return None
-        metadata = {**written["metadata"], "ownerReferences": [owner]}
+        metadata = {**written["metadata"], "ownerReferences": [self._owner]}
         webhooks = [dict(webhook) for webhook in written["webhooks"]]
         if not all("caBundle" in webhook["clientConfig"] for webhook in webhooks):
             # Without an authority the API server could reach nobody, and would refuse everything.
