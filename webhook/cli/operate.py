@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     # The extra `operator`: its libraries are imported when the command runs.
     from webhook.kube.client import Kube
+    from webhook.kube.lease import Lease
     from webhook.operator.exceptions import Exceptions
     from webhook.operator.installation import Installation
     from webhook.operator.policies import Policies
@@ -167,12 +168,6 @@ async def _operate(
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
         end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work)))
-
-        async def lead_no_longer() -> None:
-            """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
-            await end_leading()
-            await lease.release()
-
         background(_following(kube, policies, uses.exceptions, store, stopping))
         background(uses.work())
 
@@ -210,7 +205,13 @@ async def _operate(
         )  # fmt: skip
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
-        await running.stopped(stopping, drain_seconds, lead_no_longer)
+        await running.stopped(stopping, drain_seconds, lambda: _lead_no_longer(end_leading, lease))
+
+
+async def _lead_no_longer(end: running.End, lease: "Lease") -> None:
+    """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
+    await end()
+    await lease.release()
 
 
 def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":
