@@ -616,6 +616,31 @@ async def test_n08_what_was_revoked_after_a_trusted_time_had_been_good_then() ->
     assert "revoked" in await ever.refusal(STAMPED)
 
 
+def with_an_extended_certificate(token: bytes) -> bytes:
+    """Among its certificates is one of a kind from before X.509 had extensions (RFC 5652, 10.2.2)."""
+    from asn1crypto import cms
+
+    whole = cms.ContentInfo.load(token)
+    [*written] = whole["content"]["certificates"]
+    info = {"version": 0, "certificate": written[0].chosen, "attributes": []}
+    signed = {"extended_certificate_info": info, "signature_algorithm": {"algorithm": "sha256_rsa"}, "signature": b"x"}
+    old = cms.CertificateChoices("extended_certificate", cms.ExtendedCertificate(signed))
+    whole["content"]["certificates"] = cms.CertificateSet([*written, old])
+    return bytes(whole.dump(force=True))
+
+
+@BOTH
+async def test_c13_c20_a_timestamp_that_nobody_can_read_hides_no_good_signature(form: Form) -> None:
+    """Timestamps are not signed: whoever may push could put any into what a trusted signer made."""
+    stamp = stamped_by(TSA)
+    signed = Signed(form=form, stamp=lambda signature: with_an_extended_certificate(stamp(signature)))
+    assert "timestamp: " in await signed.refusal(STAMPED)
+    sign_notation(signed.registry, PATH, signed.digest, SIGNER, form, stamp=stamp)
+    proofs, reasons, causes = await judged(build(STAMPED), claim_of(signed.digest), signed.registry)
+    assert [proof.signed_at for proof in proofs] == [NOW], (reasons, causes)
+    assert len(reasons) == 1
+
+
 # ── N-06: the authorities behind timestamps ──────────────────────────────────────────────────────────────────────────
 CLOCK_CRL = "http://crl.test/clock.crl"
 LISTED_TSA = party(

@@ -142,6 +142,17 @@ def test_c13_what_is_no_timestamp(change: Callable[[bytes], bytes]) -> None:
         verify_timestamp(change(timestamp(TSA, MESSAGE)), MESSAGE, ALL)
 
 
+def test_c13_what_the_library_finds_late_is_a_rejection_too() -> None:
+    """A certificate that nobody needs is of a version that there is not; the library looks at it after everything else."""
+    token = timestamp(TSA, MESSAGE, certificates=[TSA, ROOT])
+    assert verify_timestamp(token, MESSAGE, ALL) == Timestamp(NOW)
+    version = b"\xa0\x03\x02\x01\x02"
+    odd = token.replace(ROOT.der, ROOT.der.replace(version, b"\xa0\x03\x02\x01\x19", 1))
+    assert odd != token
+    with pytest.raises(Rejected, match="timestamp: 25 is not a valid X509 version"):
+        verify_timestamp(odd, MESSAGE, ALL)
+
+
 def test_c13_every_single_changed_byte_is_rejected_or_changes_nothing_that_counts() -> None:
     token = timestamp(TSA, MESSAGE)
     for i in range(0, len(token), 3):
