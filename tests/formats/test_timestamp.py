@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import captures
-from tests.fake.pki import CODE_SIGNING, DAY, NOW, TIME_STAMPING, Issued, issue, timestamp
+from tests.fake.pki import CODE_SIGNING, DAY, NOW, ODD, TIME_STAMPING, Issued, issue, timestamp, with_odd_name
 from webhook import limits
 from webhook.formats._timestamp import Authority, Timestamp, read_authorities, verify_timestamp
 from webhook.formats._x509 import parse_certificates
@@ -167,6 +167,12 @@ def test_v01_authorities_without_a_root_are_refused() -> None:
     for certificates in ((), (TSA,), (BETWEEN, TSA)):
         with pytest.raises(Invalid, match=r"^tsa: no self-signed root"):
             trusted(*certificates)
+
+
+def test_v01_an_authority_whose_name_nobody_can_read_is_refused() -> None:
+    for odd in (with_odd_name(issue(ODD, ca=True)), with_odd_name(issue(ODD, ROOT, ca=True), ROOT.key)):
+        with pytest.raises(Invalid, match=r"^tsa: a certificate whose names cannot be read"):
+            trusted(ROOT, odd)
 
 
 def test_each_pinned_certificate_is_an_authority_of_its_own() -> None:

@@ -66,6 +66,8 @@ def read_authorities(
 
     Raises `Invalid` beginning with `path` if no root is among them, so that no timestamp could be traced to one.
     """
+    for one in certificates:
+        _x509.require_names(one, path)
     roots = tuple(one for one in certificates if _is_authority(one) and one.issuer == one.subject)
     between = tuple(one for one in certificates if _is_authority(one) and one.issuer != one.subject)
     pinned = [one for one in certificates if not _is_authority(one)]

@@ -62,6 +62,14 @@ def read_extensions(certificate: "Certificate", path: str) -> "Extensions":
         raise Invalid(f"{path}: extensions that cannot be read") from e
 
 
+def require_names(certificate: "Certificate", path: str) -> None:
+    """Returns if the certificate's subject and issuer can be read, which the library does on demand. Raises `Invalid` beginning with `path`."""
+    try:
+        certificate.subject, certificate.issuer  # noqa: B018 - reading is all that is wanted
+    except unreadable() as e:
+        raise Invalid(f"{path}: a certificate whose names cannot be read") from e
+
+
 def unreadable() -> tuple[type[Exception], ...]:
     """All that the library raises for certificates, lists and answers that it cannot read: they have no name in common."""
     from cryptography.exceptions import UnsupportedAlgorithm
