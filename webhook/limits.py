@@ -61,19 +61,19 @@ MAX_BLOB: Final = 10_000_000
 MAX_PAYLOAD: Final = 4 * MIB
 """Bytes of a simple-signing payload: what containers/image accepts."""
 MAX_EVIDENCE: Final = 32 * MIB
-"""Bytes of evidence read for one image and signer."""
+"""Bytes of evidence read for one image and signer in one place: a tag, a list of referrers, a store."""
 MAX_LAYERS: Final = 100
 """Layers of a signature manifest."""
 MAX_CHILDREN: Final = 64
 """Children of an image index that we look at."""
 MAX_REFERRERS: Final = 100
-"""Referrers considered for one image: as notation does."""
+"""Referrers considered of one list, the API's or that of the fallback tag: as notation does."""
 MAX_REFERRER_PAGES: Final = 10
 """Pages of a referrers list."""
 MAX_REFERRER_PAGE: Final = 1 * MIB
 """Bytes of one page of referrers, and of a fallback index."""
 MAX_SIGNATURES: Final = 100
-"""Signatures judged for one image and signer, from all places: cosign and notation stop there too."""
+"""Signatures judged for one image and signer from one place: cosign and notation stop there too."""
 MAX_TOKEN: Final = 1 * MIB
 """Bytes of a token endpoint's answer."""
 MAX_ERROR_BODY: Final = 16 * KIB

@@ -70,7 +70,7 @@ KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
-_IDENTITY: Final = re.compile(r"issuer=.+,subject=.+")
+_IDENTITY: Final = re.compile(r"issuer=.+,subject=.+|x509\.subject: .+")
 _SERIAL: Final = re.compile(r"[0-9a-fA-F]{1,2}(?::?[0-9a-fA-F]{2})*|[0-9a-fA-F]+")
 _SPAN: Final = re.compile(r"(?:[0-9]{1,6}(?:h|ms|m|s))+")
 _REF: Final = "ref"
@@ -585,7 +585,9 @@ def _fingerprint(text: str) -> str:
 
 def _identity(text: str) -> str:
     if _IDENTITY.fullmatch(text) is None:
-        raise Invalid(f"{quote(text, 80)}: not an identity (issuer=…,subject=…, as `verify -o json` prints them)")
+        raise Invalid(
+            f"{quote(text, 80)}: not an identity (issuer=…,subject=…, or x509.subject: …, as `verify -o json` prints them)"
+        )
     # Proofs carry what a certificate says in this form.
     return quote(text, limits.MAX_TEXT * 10)
 

@@ -185,8 +185,8 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
             ".keys",
         ),
         Rule(
-            "!has(self.signers) || self.signers.all(s, s.matches('^issuer=.+,subject=.+$'))",
-            "not an identity: issuer=…,subject=…",
+            "!has(self.signers) || self.signers.all(s, s.matches('^(issuer=.+,subject=.+|x509[.]subject: .+)$'))",
+            "not an identity: issuer=…,subject=…, or x509.subject: …",
             ".signers",
         ),
         Rule(
@@ -216,7 +216,7 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         list[Annotated[str, Meta(max_length=limits.MAX_TEXT)]],
         Meta(
             max_length=limits.MAX_DENIED,
-            description="Identities, issuer=…,subject=…, whose signatures do not count.",
+            description="Identities, issuer=…,subject=… or x509.subject: …, whose signatures do not count.",
         ),
     ] = []
     cert_serials: Annotated[
