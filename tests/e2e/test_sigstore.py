@@ -8,7 +8,7 @@ import contextlib
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,10 @@ class Instance:
         issuer: str = ISSUER,
         rekor: int | None = 1,
         stamped: bool = False,
-        **claims: str,
+        claims: Mapping[str, str] | None = None,
     ) -> None:
         """Signs for whomever the token names."""
-        who = token(issuer, **claims) if "sub" in claims else token(issuer, subject)
+        who = token(issuer, **claims) if claims else token(issuer, subject)
         self._cosign("sign", "--yes", "--identity-token", who, *self._services(rekor, stamped), image)
 
     def attest(self, image: str, predicate: object, subject: str = CI, kind: str = "vuln") -> None:
@@ -110,7 +110,11 @@ def put_root(lab: Lab, namespace: str, root: str) -> None:
 
 
 def policy(
-    lab: Lab, namespace: str, keyless: dict[str, str] | None = None, cosign: dict[str, Any] | None = None, **spec: Any
+    lab: Lab,
+    namespace: str,
+    keyless: Mapping[str, Any] | None = None,
+    cosign: dict[str, Any] | None = None,
+    **spec: Any,
 ) -> dict[str, Any]:
     by = {
         "keyless": keyless or {"issuer": ISSUER, "subject": CI},
@@ -204,8 +208,9 @@ def test_c17_the_other_witnesses_count_where_the_policy_takes_them(
 def test_p02_a_workflow_is_known_by_what_its_certificate_says(lab: Lab, trusting: str, ours: Instance) -> None:
     image = lab.push(lab.public, "sigstore/workflow:v1")
     built, ref = "https://github.com/acme/shop", "refs/tags/v1"
-    claims = {"repository_uri": built, "ref": ref, "trigger": "push", "runner": "github-hosted"}
-    ours.sign(image, issuer=GITHUB, sub=f"{built}/.github/workflows/release.yml@{ref}", **claims)
+    sub = f"{built}/.github/workflows/release.yml@{ref}"
+    claims = {"sub": sub, "repository_uri": built, "ref": ref, "trigger": "push", "runner": "github-hosted"}
+    ours.sign(image, issuer=GITHUB, claims=claims)
     for repository, counts in (("acme/shop", True), ("acme/sho", False)):
         hub = {"github": {"repository": repository, "workflow": "release.yml", "ref": "refs/tags/v*"}}
         lab.cluster.apply(policy(lab, trusting, hub))
@@ -216,7 +221,10 @@ def test_p02_a_workflow_is_known_by_what_its_certificate_says(lab: Lab, trusting
 
 
 def test_attestations_are_demanded_and_what_they_state_counts(lab: Lab, trusting: str, ours: Instance) -> None:
-    wanted = {"attestations": [{"name": "scan", "type": "vuln", "where": RECENT}], "require": "ci and scan"}
+    wanted: dict[str, Any] = {
+        "attestations": [{"name": "scan", "type": "vuln", "where": RECENT}],
+        "require": "ci and scan",
+    }
     lab.cluster.apply(policy(lab, trusting, **wanted))
     images = {name: lab.push(lab.public, f"sigstore/scan-{name}:v1") for name in ("missing", "wrong", "old", "recent")}
     for image in images.values():
@@ -241,7 +249,7 @@ def test_attestations_are_demanded_and_what_they_state_counts(lab: Lab, trusting
 
 
 def test_c08_a_report_that_was_signed_too_long_ago_is_refused(lab: Lab, trusting: str) -> None:
-    wanted = {"attestations": [{"name": "scan", "type": "vuln", "maxAge": "24h"}], "require": "scan"}
+    wanted: dict[str, Any] = {"attestations": [{"name": "scan", "type": "vuln", "maxAge": "24h"}], "require": "scan"}
     days = dt.timedelta(days=2)
     # The clocks of all its services are two days behind: so cosign has signed two days ago.
     with (
