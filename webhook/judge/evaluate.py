@@ -460,7 +460,8 @@ def _judgements(case: _Case, *, final: bool = False) -> list[Judgement] | None:
 
 def _pending(case: _Case, policy: Policy) -> Undecided:
     """What a policy comes to whose evidence did not come in time; final while its deny list has not been compared."""
-    return Undecided(_PENDING, case.subject, final=not isinstance(_denial(case, policy), _Silent))
+    final = not isinstance(_denial(case, policy), _Silent)
+    return Undecided(_PENDING, case.subject, final, _is_outage(case, policy))
 
 
 def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
@@ -508,7 +509,13 @@ def _outcome(case: _Case, policy: Policy) -> Outcome | None:
             final = final or any(policy.terms.deny.digests for policy in case.denying)
             return Denied((str(case.resolved),), final, case.subject)
         case Unavailable():
-            return Undecided((str(case.resolved),), case.subject, final)
+            demanded = None if final else _demand(case, policy)
+            # What was read and does not satisfy is no outage, whoever fell silent since.
+            if isinstance(demanded, Denied):
+                return demanded
+            # Who has signed it is not known either, or would have to be asked again.
+            final = final or _names_signers(case)
+            return Undecided((str(case.resolved),), case.subject, final, _is_outage(case, policy))
     return _demand(case, policy) if isinstance(denial, _Silent) else denial
 
 
@@ -529,7 +536,7 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
     """What the policy's `require` comes to for the image. None: that depends on something not fetched yet."""
     subject = case.subject
     finding = _required(case, policy)
-    names_signers = any(one.terms.deny.names_signers for one in case.denying)
+    names_signers = _names_signers(case)
     if isinstance(finding, Denied):
         # Nobody looked at who has signed the images in it.
         return replace(finding, final=names_signers)
@@ -547,9 +554,32 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             if _is_missing_some(case, policy):
                 return None
             # What could not be read might have shown that a denied key alone has signed it.
-            return Undecided(finding.causes, subject, final=names_signers)
+            return Undecided(finding.causes, subject, names_signers, _is_outage(case, policy))
         case _:
             assert_never(finding)
+
+
+def _is_outage(case: _Case, policy: Policy) -> bool:
+    """Whether others could not be asked: whether it would be undecided, too, if the keys that are missing were nobody's.
+
+    Whoever can take a key away could otherwise reach `onOutage`.
+    """
+    if policy.require is None:
+        return False
+    missing = [demand.name for demand in policy.wanted if isinstance(demand.signer, Unresolved)]
+    judged = case.judged(policy)
+    settled = []
+    for digest in [one.digest for one in judged] if isinstance(judged, tuple) else [None]:
+        findings = _findings(case, policy, digest, NO_DENIALS) | dict.fromkeys(
+            missing, Unsatisfied(("its key is missing",))
+        )
+        settled.append(isinstance(require.evaluate(policy.require, findings), Unsatisfied))
+    return not (any(settled) if policy.terms.platforms == "all" else all(settled))
+
+
+def _names_signers(case: _Case) -> bool:
+    """Whether some deny list can only be compared with signatures that have been read."""
+    return any(one.terms.deny.names_signers for one in case.denying)
 
 
 class _Silent:
