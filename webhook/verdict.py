@@ -251,3 +251,14 @@ class Use:
     name: str
     uid: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Borne:
+    """One Pod that `onOutage` let in: because of which rulings, and when. `uid` and `name` may not be known yet."""
+
+    rulings: tuple[Ruling, ...]
+    namespace: str
+    name: str
+    uid: str
+    at: datetime

@@ -16,7 +16,7 @@ from webhook import limits
 from webhook.image import Digest
 from webhook.judge.evaluate import Judged
 from webhook.judge.workload import Question
-from webhook.memory.records import Record, RecordKey, Records
+from webhook.memory.records import OWNER, Record, RecordKey, Records
 from webhook.policy.identity import identity_of
 from webhook.policy.policy import Policy
 from webhook.verdict import Allowed, Denied, PolicyKey, Ruling
@@ -89,7 +89,8 @@ class KnownGood:
         # Without its digest, which stands beside it in the record.
         name = ruling.image.partition("@")[0]
         how = "tag" if ruling.by_tag else "digest"
-        return hashlib.sha256(b"\0".join([identity, namespace.encode(), how.encode(), name.encode()])).digest()
+        owner = hashlib.sha256(namespace.encode()).digest()[:OWNER]
+        return owner + hashlib.sha256(b"\0".join([identity, namespace.encode(), how.encode(), name.encode()])).digest()
 
     def _identity(self, policy: Policy) -> bytes | None:
         known = self._identities.get(policy.key)

@@ -1,8 +1,8 @@
 """What was verified, and when: for the time when nobody can be asked.
 
 A record says of one digest, as one policy's value judged it in one namespace, whether it satisfied. The newest says it, also where it
-did not: a denial puts an end to what was good before. Bounded; what is oldest is forgotten first. Pure memory: who keeps records
-beyond the process reads and adds them as text.
+did not: a denial puts an end to what was good before. Bounded: whoever has most forgets first, what is oldest. Pure memory: who keeps
+records beyond the process reads and adds them as text.
 """
 
 import base64
@@ -20,16 +20,27 @@ from webhook.parsing import Invalid, quote
 SHARDS: Final = 16
 """Parts that records are kept in, by their digest: a change writes one of them anew, and not all."""
 
+OWNER: Final = 6
+"""Bytes of `RecordKey.what` that say whose record it is."""
+
 _NEVER: Final = "-"
 _DENIED: Final = "denied"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordKey:
-    """Of which digest, and of what about it: the hash of policy, namespace and name, which `judge.knowngood` makes."""
+    """Of which digest, and of what about it: the hash of policy, namespace and name, which `judge.knowngood` makes.
+
+    It begins with who it belongs to, in `OWNER` bytes: where there are too many, whoever has most forgets first.
+    """
 
     digest: Digest
     what: bytes
+
+    @property
+    def owner(self) -> bytes:
+        """Whose record it is; not who, but the same for the same."""
+        return self.what[:OWNER]
 
     @property
     def shard(self) -> int:
@@ -97,6 +108,15 @@ class Records:
         """Somebody keeps all of this part now."""
         self._changed.discard(shard)
 
+    def lost(self, shard: int) -> None:
+        """Nobody keeps it after all."""
+        self._changed.add(shard)
+
+    @property
+    def most(self) -> int:
+        """How many are remembered."""
+        return self._most
+
     def of(self, shard: int) -> dict[RecordKey, Record]:
         """All records of a part."""
         return {key: record for key, record in self._known.items() if key.shard == shard}
@@ -108,11 +128,11 @@ class Records:
         self._digests.setdefault(key.what, set()).add(key.digest)
         if len(self._known) > self._most:
             # A tenth at once, or each of many new ones would look at all of them.
-            for oldest in heapq.nsmallest(1 + self._most // 10, self._known, key=lambda one: self._known[one].at):
-                del self._known[oldest]
-                self._digests[oldest.what].discard(oldest.digest)
-                if not self._digests[oldest.what]:
-                    del self._digests[oldest.what]
+            for gone in surplus(self._known, self._most - self._most // 10):
+                del self._known[gone]
+                self._digests[gone.what].discard(gone.digest)
+                if not self._digests[gone.what]:
+                    del self._digests[gone.what]
 
     def __len__(self) -> int:
         return len(self._known)
@@ -127,11 +147,28 @@ def _order(record: Record) -> tuple[datetime, bool]:
     return record.at, not record.good
 
 
+def surplus(records: Mapping[RecordKey, Record], most: int) -> list[RecordKey]:
+    """What is forgotten so that `most` are left: one by one the oldest of whoever has most.
+
+    A namespace that verifies without end so forgets its own, and no other's (attack M-05).
+    """
+    by_owner: dict[bytes, list[RecordKey]] = {}
+    for key in sorted(records, key=lambda one: (records[one].at, one.digest, one.what), reverse=True):
+        by_owner.setdefault(key.owner, []).append(key)
+    heap = [(-len(keys), owner) for owner, keys in by_owner.items()]
+    heapq.heapify(heap)
+    gone = []
+    for _ in range(len(records) - most):
+        count, owner = heap[0]
+        gone.append(by_owner[owner].pop())
+        heapq.heapreplace(heap, (count + 1, owner))
+    return gone
+
+
 # ── as text ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-def write(records: Mapping[RecordKey, Record], most: int) -> str:
-    """A line for each, the newest first, and of more than `most` only those."""
-    newest = heapq.nlargest(most, records.items(), key=lambda one: (one[1].at, one[0].digest, one[0].what))
-    return "".join(f"{line}\n" for line in map(_line, newest))
+def write(records: Mapping[RecordKey, Record]) -> str:
+    """A line for each, in an order that depends on nothing else."""
+    return "".join(sorted(f"{_line(one)}\n" for one in records.items()))
 
 
 def _line(one: tuple[RecordKey, Record]) -> str:
