@@ -58,6 +58,22 @@ def test_what_is_refused(written: dict[str, str], complaint: str) -> None:
     assert e.value.complaints[0].startswith(complaint)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, []),
+        ({"onOutage": {"action": "deny"}}, []),
+        ({"onOutage": {"action": "warn"}}, ["spec.onOutage: warn lets in whatever nobody could verify"]),
+        ({"onOutage": RECORDS, "tags": "allow"}, ["spec.onOutage: last-known-good knows digests"]),
+        ({"onOutage": RECORDS, "tags": "pin"}, []),
+    ],
+)
+def test_what_is_dangerous_is_told(fields: dict[str, Any], says: list[str]) -> None:
+    told = [text for text in parse.warnings(policy(**fields)) if text.startswith("spec.onOutage")]
+    assert len(told) == len(says)
+    assert all(text.startswith(start) for text, start in zip(told, says, strict=True))
+
+
 def documented() -> list[Policy]:
     found = []
     for _, text in blocks("TrustPolicy"):

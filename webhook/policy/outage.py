@@ -38,3 +38,16 @@ def on_outage(action: OutageAction, max_stale: dt.timedelta | None) -> OnOutage:
     if not limits.MIN_STALE <= max_stale <= limits.MAX_STALE:
         raise Invalid(".maxStale: not between 1h and 720h")
     return OnOutage(action, max_stale)
+
+
+def outage_dangers(on_outage: OnOutage, *, by_tag: bool) -> tuple[str, ...]:
+    """What is allowed and yet dangerous, or probably not meant. `by_tag`: the policy lets tags be."""
+    if on_outage.action == "warn":
+        return (
+            "spec.onOutage: warn lets in whatever nobody could verify, and whoever can make a registry fall silent chooses when",
+        )
+    if on_outage.action == "last-known-good" and by_tag:
+        return (
+            "spec.onOutage: last-known-good knows digests; with `tags: allow` images named by tag do not start in an outage",
+        )
+    return ()

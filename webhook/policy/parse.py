@@ -27,7 +27,7 @@ from webhook.policy.globs import (
     parse_namespaced_glob,
 )
 from webhook.policy.keyref import parse_keyref
-from webhook.policy.outage import DENY, OnOutage, on_outage
+from webhook.policy.outage import DENY, OnOutage, on_outage, outage_dangers
 from webhook.policy.policy import (
     ALL_WORKLOADS,
     CONTAINER_KINDS,
@@ -627,6 +627,7 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
     if policy.terms.platforms == "any":
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
+    notes += outage_dangers(policy.on_outage, by_tag=policy.tags == "allow")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
         dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()
