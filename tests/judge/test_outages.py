@@ -520,7 +520,7 @@ MODES: tuple[Mode, ...] = ("enforce", "warn", "audit")
 
 
 def ruled(outcome: Outcome, wanted: Policy, *, digest: Digest = DIGEST) -> Ruling:
-    return Ruling((PLACE,), f"registry.test/app@{digest}", wanted.key, outcome, wanted.mode)
+    return Ruling((PLACE,), f"registry.test/app@{digest}", wanted.key, outcome, wanted.terms.mode)
 
 
 def remembered(record: tuple[Record, str, Digest, str] | None) -> KnownGood:

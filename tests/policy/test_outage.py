@@ -87,7 +87,10 @@ def documented() -> list[Policy]:
 def test_every_policy_of_the_pages_has_an_identity_of_its_own() -> None:
     policies = documented()
     assert len(policies) > 10
-    equal = dict.fromkeys(dataclasses.replace(one, terms=dataclasses.replace(one.terms, mode="enforce", message=None, on_outage=DENY)) for one in policies)
+    equal = dict.fromkeys(
+        dataclasses.replace(one, terms=dataclasses.replace(one.terms, mode="enforce", message=None, on_outage=DENY))
+        for one in policies
+    )
     assert len({identity_of(one) for one in policies}) == len(equal)
 
 

@@ -210,8 +210,7 @@ async def _operate(
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
-        if records.most:
-            background(await _remember(kube, installation, records))
+        background(await _remember(kube, installation, records))
         decider = hosting.compose(
             store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
         )
@@ -246,6 +245,8 @@ async def _remember(kube: "Kube", installation: "Installation", records: Records
     """Reads what was verified before we started; returns what keeps it up from then on. A start waits a little for it."""
     from webhook.operator.records import ClusterRecords
 
+    if not records.most:
+        return asyncio.sleep(0)
     kept = ClusterRecords(kube, installation, records, hosting.now)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_RECORDS_SECONDS):

@@ -627,7 +627,7 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
     if policy.terms.platforms == "any":
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
-    notes += outage_dangers(policy.on_outage, by_tag=policy.tags == "allow")
+    notes += outage_dangers(policy.terms.on_outage, by_tag=policy.terms.tags == "allow")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
         dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()
