@@ -210,10 +210,10 @@ async def _operate(
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
-        background(await _remember(kube, installation, records))
         decider = hosting.compose(
             store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
         )
+        background(_together(decider.follow_changes, await _remember(kube, installation, records)))
 
         def not_ready() -> str | None:
             if not stopping.empty():
@@ -241,17 +241,19 @@ def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier
     return ClusterUses(kube, exceptions, hosting.now, notifier)
 
 
-async def _remember(kube: "Kube", installation: "Installation", records: Records) -> Coroutine[Any, Any, None]:
+async def _remember(
+    kube: "Kube", installation: "Installation", records: Records
+) -> Callable[[], Coroutine[Any, Any, None]]:
     """Reads what was verified before we started; returns what keeps it up from then on. A start waits a little for it."""
     from webhook.operator.records import ClusterRecords
 
     if not records.most:
-        return asyncio.sleep(0)
+        return lambda: asyncio.sleep(0)
     kept = ClusterRecords(kube, installation, records, hosting.now)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_RECORDS_SECONDS):
             await kept.read()
-    return kept.work()
+    return kept.work
 
 
 async def _together(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -238,6 +238,7 @@ async def _serve(
         remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics))
         await files.read_keys(remote)
         background(files.keep_fresh())
+        background(decider.follow_changes())
         if kept is not None:
             background(kept.work())
         background(files.follow_keys(remote))

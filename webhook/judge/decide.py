@@ -16,6 +16,7 @@ from webhook.judge.enforce import Exceptions, Outages, enforced, settle
 from webhook.judge.evaluate import Judge, Judged, Judgement
 from webhook.judge.knowngood import KnownGood
 from webhook.judge.pin import Pin, pins
+from webhook.judge.warm import Warmer
 from webhook.judge.workload import Question
 from webhook.memory.cache import Memo
 from webhook.memory.store import PolicyStore, Snapshot
@@ -81,6 +82,7 @@ class Decider:
         self._find_namespace = find_namespace
         self._uses = uses or UsesHere()
         self._known_good = known_good or KnownGood()
+        self._warmer = Warmer(store)
         self._answers: Memo[_Kept] = Memo(lambda kept: kept.judged.seconds, limits.MAX_ANSWERS, clock=clock)
 
     async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
@@ -105,6 +107,10 @@ class Decider:
             self._known_good.learn(question, wanted, judged, self._judge.now())
         return not wanted or not question.dry_run
 
+    async def follow_changes(self) -> None:
+        """After each change of the policies judges again what was asked of late, until cancelled."""
+        await self._warmer.follow(self.judgements)
+
     async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
         """What is to be written into the Pod that asks; nothing until the policies have been read."""
         if question.template or not self._store.is_ready:
@@ -128,6 +134,7 @@ class Decider:
             return kept.answer
         judged = await self._judge.judge(question, snapshot, keychain, deadline)
         remembered = self._remember(question, snapshot, judged)
+        self._warmer.note(key, question)
         known = snapshot.exceptions.get(question.who.namespace)
         if known is not None:
             return await self._excuse(question, snapshot, judged, known, deadline)

@@ -6,6 +6,7 @@ is not finished at the deadline goes on behind the answer, so that the controlle
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import secrets
@@ -187,6 +188,7 @@ class Judge:
         self._observer = observer
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._versions = Versions()
+        self._behind: dict[asyncio.Task[None], str] = {}
         self._findings: Memo[Finding] = Memo(lambda finding: _seconds_to_keep(finding, self._now()), limits.MAX_PROOFS)
 
     def now(self) -> datetime:
@@ -267,7 +269,31 @@ class Judge:
             async with at_once, of_namespace:
                 await self._investigate(case, keychain)
 
-        await _until_done([asyncio.create_task(investigate(case)) for case in cases], deadline)
+        tasks = {asyncio.create_task(investigate(case)): case for case in cases}
+        await _until_done(list(tasks), deadline)
+        for task, case in tasks.items():
+            if not task.done():
+                self._go_on(case, namespace, keychain)
+
+    def _go_on(self, case: _Case, namespace: str, keychain: Keychain) -> None:
+        """Reads the rest of `case` behind the answer, so that the controller's next try finds it done.
+
+        Where too much goes on already, that try begins it anew.
+        """
+        of_namespace = sum(one == namespace for one in self._behind.values())
+        if len(self._behind) >= limits.MAX_BEHIND or of_namespace >= limits.MAX_BEHIND_PER_NAMESPACE:
+            return
+        # The review goes on with what it has.
+        rest = replace(case, findings=dict(case.findings), opened=dict(case.opened))
+
+        async def finish() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.FLIGHT_SECONDS):
+                    await self._investigate(rest, keychain)
+
+        task = asyncio.create_task(finish())
+        self._behind[task] = namespace
+        task.add_done_callback(self._behind.pop)
 
     async def _investigate(self, case: _Case, keychain: Keychain) -> None:
         """Fetches for `case` what its rulings still need, and stops as soon as they need nothing more."""
