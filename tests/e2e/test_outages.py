@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tests.e2e.laboratory import NAMESPACE, Lab
 from tests.e2e.test_story import images, in_force, pod, refused
@@ -48,10 +49,11 @@ def test_f01_what_was_verified_starts_after_all_replicas_restarted_and_nothing_e
     known, tagged = images["signed"], f"{lab.public.host}/shop/pinned:v1"
     pinned = lab.push(lab.public, "shop/pinned:v1")
     lab.sign(pinned, "release")
-    spec = {"tags": "pin", "onOutage": {"action": "last-known-good", "maxStale": "2h"}}
+    spec: dict[str, Any] = {"tags": "pin", "onOutage": {"action": "last-known-good", "maxStale": "2h"}}
     lab.cluster.apply(lab.policy("shop", namespace, **spec))
     in_force(lab, "tp", "shop", namespace)
-    until(lambda: create(lab, namespace, known, "before") == "", "the policy in force")
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), namespace), "the policy in force")
+    assert create(lab, namespace, known, "before") == ""
     create(lab, namespace, tagged, "pinned-before")
     lab.cluster.kubectl("wait", "pod", "--all", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
     until(lambda: recorded(lab, known) and recorded(lab, pinned), "the records")
@@ -75,7 +77,8 @@ def test_f01_what_was_verified_starts_after_all_replicas_restarted_and_nothing_e
         lab.cluster.apply(lab.policy("shop", namespace, key="other", **spec))
         until(lambda: "could not verify" in refused(lab, pod(known, "other-key"), namespace), "the other key")
     lab.cluster.apply(lab.policy("shop", namespace, **spec))
-    until(lambda: create(lab, namespace, known, "after") == "", "the registry's return")
+    until(lambda: "no signature by" in refused(lab, pod(images["other"]), namespace), "the registry's return")
+    assert create(lab, namespace, known, "after") == ""
 
 
 def test_v02_warn_admits_what_nobody_could_read_and_denies_again_afterwards(
@@ -94,6 +97,7 @@ def test_v02_warn_admits_what_nobody_could_read_and_denies_again_afterwards(
 def test_an_outage_refuses_where_the_policy_says_nothing(lab: Lab, namespace: str, images: dict[str, str]) -> None:
     lab.cluster.apply(lab.policy("shop", namespace))
     in_force(lab, "tp", "shop", namespace)
-    until(lambda: create(lab, namespace, images["signed"], "before") == "", "the policy in force")
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), namespace), "the policy in force")
+    assert create(lab, namespace, images["signed"], "before") == ""
     with outage(lab):
         assert "could not verify" in refused(lab, pod(images["signed"], "during"), namespace)
