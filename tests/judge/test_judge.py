@@ -262,9 +262,9 @@ async def test_what_never_answers_is_undecided_under_every_policy(
     monkeypatch.setattr(FakeRegistry, "resolve", never)
     denies = policy("shop/deny", {"deny": {"digests": [digest_of(b"x")]}})
     rulings = await world.rulings([cosign(), denies], f"{HOST}/app:v1", seconds=0.01)
-    pending = Undecided(("it could not be read in time",))
+    pending = Undecided(("it could not be read in time",), outage=True)
     # A deny list that has not been compared is not to be lifted.
-    assert [r.outcome for r in rulings] == [pending, dataclasses.replace(pending, final=True)]
+    assert [r.outcome for r in rulings] == [pending, dataclasses.replace(pending, final=True, outage=False)]
 
 
 async def test_v01_a_policy_that_demands_nothing_allows_nothing(world: World) -> None:

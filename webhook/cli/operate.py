@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from webhook import limits
 from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports, Tuf
@@ -25,6 +26,7 @@ from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
 from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
+from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
@@ -55,6 +57,7 @@ _log = logging.getLogger(__name__)
 
 _CERTIFICATE_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 0.2
+_RECORDS_SECONDS: Final = 5.0
 _STATES: Final = ("in_force", "unresolved", "broken")
 
 
@@ -89,6 +92,14 @@ def command(
     ] = "",
     tuf_url: TufUrl = publicgood.URL,
     tuf_root: TufRoot = None,
+    outage_records: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=limits.MAX_RECORDS,
+            help="How many records of what was verified are kept in the cluster, for policies with onOutage: last-known-good. 0: none.",
+        ),
+    ] = 8_000,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -115,6 +126,7 @@ def command(
         local.modules(pkcs11_module, pkcs11_pins),
         notify,
         local.tuf(tuf_url, tuf_root),
+        Records(outage_records),
         identity=identity or socket.gethostname(),
         address=address,
         ports=Ports(port, metrics_port),
@@ -132,6 +144,7 @@ async def _operate(
     modules: Modules,
     notify: "yarl.URL | None",
     tuf: Tuf,
+    records: Records,
     *,
     identity: str,
     address: str,
@@ -145,6 +158,7 @@ async def _operate(
     from webhook.operator.configuration import owner_of
     from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
+    from webhook.operator.outages import OutageEvents
     from webhook.operator.policies import Policies
 
     stopping = running.signals()
@@ -169,7 +183,8 @@ async def _operate(
         background = await stack.enter_async_context(running.background())
         end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work)))
         background(_following(kube, policies, uses.exceptions, store, stopping))
-        background(uses.work())
+        outages = OutageEvents(kube, policies)
+        background(_together(uses.work, outages.work))
 
         log = ReviewLog()
         stack.callback(log.close)
@@ -191,8 +206,9 @@ async def _operate(
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
         decider = hosting.compose(
-            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses
+            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
         )
+        background(_together(decider.follow_changes, await _remember(kube, installation, records)))
 
         def not_ready() -> str | None:
             if not stopping.empty():
@@ -202,6 +218,7 @@ async def _operate(
         listening = hosting.listening(
             decider, metrics, log, certificate.context,
             home=installation.namespace, address=address, ports=ports, not_ready=not_ready, tell=uses.tell,
+            bear=outages.tell,
         )  # fmt: skip
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
@@ -223,6 +240,21 @@ def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier
     exceptions = Exceptions(store)
     hosting.gauge_exceptions(metrics, lambda: [state_of(one, hosting.now()) for one in exceptions.known.values()])
     return ClusterUses(kube, exceptions, hosting.now, notifier)
+
+
+async def _remember(
+    kube: "Kube", installation: "Installation", records: Records
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Reads what was verified before we started; returns what keeps it up from then on. A start waits a little for it."""
+    from webhook.operator.records import ClusterRecords
+
+    if not records.most:
+        return lambda: asyncio.sleep(0)
+    kept = ClusterRecords(kube, installation, records, hosting.now)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_RECORDS_SECONDS):
+            await kept.read()
+    return kept.work
 
 
 async def _together(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:

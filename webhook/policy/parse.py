@@ -27,6 +27,7 @@ from webhook.policy.globs import (
     parse_namespaced_glob,
 )
 from webhook.policy.keyref import parse_keyref
+from webhook.policy.outage import DENY, OnOutage, on_outage, outage_dangers
 from webhook.policy.policy import (
     ALL_WORKLOADS,
     CONTAINER_KINDS,
@@ -53,6 +54,7 @@ from webhook.policy.spec import (
     HardwareSpec,
     LabelSelector,
     NamespacesSpec,
+    OnOutageSpec,
     PolicySpec,
     RefSpec,
     ValiditySpec,
@@ -233,6 +235,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
                 mode=read.mode,
                 deny=deny,
                 message=read.message,
+                on_outage=reader.on_outage(read.on_outage, "spec.onOutage"),
             )
         ),
     )
@@ -396,6 +399,12 @@ class _Reader:
         return DenyList(
             frozenset(digests), frozenset({*keys, *signers}), frozenset(serials), spec.signed_after, spec.signed_before
         )
+
+    def on_outage(self, spec: OnOutageSpec | None, path: str) -> OnOutage:
+        if spec is None:
+            return DENY
+        length = None if spec.max_stale is None else self.span(spec.max_stale, f"{path}.maxStale: ")
+        return self.value(path, lambda: _shared(on_outage(spec.action, length))) or DENY
 
     def span(self, text: str, path: str) -> dt.timedelta | None:
         return self.value(path, lambda: _span(text))
@@ -620,6 +629,7 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
     if policy.terms.platforms == "any":
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
+    notes += outage_dangers(policy.terms.on_outage, by_tag=policy.terms.tags == "allow")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
         dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()

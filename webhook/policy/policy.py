@@ -9,6 +9,7 @@ from typing import Final, Literal, assert_never
 from webhook.image import Digest, ImageReference
 from webhook.policy.attestation import Attested
 from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
+from webhook.policy.outage import DENY, OnOutage
 from webhook.policy.require import Expr, names
 from webhook.policy.where import Where
 from webhook.policy.window import Windowed
@@ -293,6 +294,7 @@ class Terms:
     mode: Mode = "enforce"
     deny: DenyList = NO_DENIALS
     message: str | None = None
+    on_outage: OnOutage = DENY
 
 
 USUAL: Final = Terms()
