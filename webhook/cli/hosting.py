@@ -21,7 +21,7 @@ from aiohttp.streams import StreamReader
 
 from webhook import limits
 from webhook.admission.lint import Lint
-from webhook.admission.server import Admission, Bear, Tell
+from webhook.admission.server import Admission, Bear, Tell, TellRefusal
 from webhook.console import server as console_server
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider, FindNamespace, KeychainOf, Uses
@@ -157,9 +157,12 @@ async def listening(
     not_ready: Callable[[], str | None],
     tell: Tell = lambda _: None,
     bear: Bear = lambda _: None,
+    tell_refusal: TellRefusal = lambda _: None,
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
-    admission = Admission(decider.answer, decider.pins, tell, Lint(FORMATS, home, now), metrics, log, bear)
+    lint = Lint(FORMATS, home, now)
+    admission = Admission(decider.answer, decider.pins, tell, lint, metrics, log, bear, tell_refusal)
+    metrics.lines_dropped.set_function(lambda: log.dropped)
     reviews = _Port(admission.routes(), ["POST"], limits.MAX_REVIEW, leaves=lambda: not_ready() is not None)
     console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (
