@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from webhook.formats.endings import ENDING_KINDS
 from webhook.observe.metrics import Metrics
 from webhook.verdict import Unknown
 
@@ -45,6 +46,7 @@ def exported() -> dict[str, list[dict[str, str]]]:
     for states, gauge in (
         (("in_force", "unresolved", "broken"), metrics.policies),
         (("in_force", "not_approved", "expired", "used_up", "broken"), metrics.exceptions),
+        ((*ENDING_KINDS, "exception"), metrics.expiry),
     ):
         for state in states:
             gauge.labels(state)

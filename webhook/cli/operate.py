@@ -182,6 +182,7 @@ async def _operate(
         leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica)
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
         statuses = ExceptionStatuses(kube, uses.exceptions, policies.in_force.keys, hosting.now)
+        _gauge_expiries(metrics, policies, uses.exceptions)
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
@@ -259,6 +260,21 @@ async def _remember(
         async with asyncio.timeout(_RECORDS_SECONDS):
             await kept.read()
     return kept.work
+
+
+def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Exceptions") -> None:
+    from webhook.formats.endings import ENDING_KINDS
+    from webhook.operator.exceptionstatus import state_of
+    from webhook.operator.radar import first_ends
+
+    def first(kind: str) -> dt.datetime | None:
+        if kind == "exception":
+            now = hosting.now()
+            in_force = [one.exception for one in exceptions.known.values() if state_of(one, now) == "in_force"]
+            return min((one.expires_at for one in in_force if one is not None), default=None)
+        return first_ends(one for known in policies.in_force.values() for one in known.ends).get(kind)
+
+    hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception"], first)
 
 
 async def _leads(metrics: Metrics, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -123,6 +123,12 @@ class Metrics:
             "Lines about reviews that could not be written since the start",
             registry=self.registry,
         )
+        self.expiry = Gauge(
+            "trusted_images_expiry_timestamp_seconds",
+            "When the first of a kind ends that a policy in force rests on, or an exception; +Inf where nothing of it ends",
+            ("kind",),
+            registry=self.registry,
+        )
         self.leader = Gauge(
             "trusted_images_leader", "1 where this replica writes status and certificates", registry=self.registry
         )
