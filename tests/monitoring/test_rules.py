@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from webhook.formats.endings import ENDING_KINDS
-from webhook.observe.metrics import Metrics
+from webhook.observe.metrics import CONFIGURATIONS, Metrics
 from webhook.verdict import Unknown
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,7 @@ def exported() -> dict[str, list[dict[str, str]]]:
         (("in_force", "unresolved", "broken"), metrics.policies),
         (("in_force", "not_approved", "expired", "used_up", "broken"), metrics.exceptions),
         ((*ENDING_KINDS, "exception"), metrics.expiry),
+        (tuple(CONFIGURATIONS.values()), metrics.in_place),
     ):
         for state in states:
             gauge.labels(state)

@@ -159,8 +159,6 @@ async def _operate(
     from webhook.kube.lease import Lease
     from webhook.kube.pullsecrets import Puller, PullSecrets
     from webhook.operator.configuration import owner_of
-    from webhook.operator.exceptionstatus import ExceptionStatuses
-    from webhook.operator.leader import Leader
     from webhook.operator.outages import OutageEvents
     from webhook.operator.policies import Policies
     from webhook.operator.refusals import RefusalEvents
@@ -179,14 +177,12 @@ async def _operate(
         lease = Lease(
             kube, installation.namespace, installation.service, identity, lambda: owner_of(kube, installation)
         )
-        leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica)
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
-        statuses = ExceptionStatuses(kube, uses.exceptions, policies.in_force.keys, hosting.now)
         _gauge_expiries(metrics, policies, uses.exceptions)
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
-        end_leading = background(lease.lead(lambda: _leads(metrics, leader.work, statuses.work)))
+        end_leading = background(lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics)))
         background(_following(kube, policies, uses.exceptions, store, metrics, stopping))
         outages, refusals = OutageEvents(kube, policies), RefusalEvents(kube, metrics)
         background(_together(uses.work, outages.work, refusals.work))
@@ -275,6 +271,20 @@ def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Excepti
         return first_ends(one for known in policies.in_force.values() for one in known.ends).get(kind)
 
     hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception"], first)
+
+
+def _leading(
+    kube: "Kube", policies: "Policies", exceptions: "Exceptions", installation: "Installation", metrics: Metrics
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """What a replica does for as long as it leads."""
+    from webhook.operator.duty import Duty
+    from webhook.operator.exceptionstatus import ExceptionStatuses
+    from webhook.operator.leader import Leader
+
+    duty = Duty(kube, installation, metrics)
+    leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica, duty)
+    statuses = ExceptionStatuses(kube, exceptions, policies.in_force.keys, hosting.now)
+    return lambda: _leads(metrics, leader.work, statuses.work)
 
 
 async def _leads(metrics: Metrics, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:

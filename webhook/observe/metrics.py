@@ -24,6 +24,10 @@ _ENDINGS: Final[tuple[tuple[Decision, Mode], ...]] = (
     ("allowed", "enforce"), ("allowed", "warn"), ("allowed", "audit"),
     ("denied", "enforce"), ("undecided", "enforce"), ("error", "enforce"),
 )  # fmt: skip
+CONFIGURATIONS: Final = {"ValidatingWebhookConfiguration": "validating", "MutatingWebhookConfiguration": "mutating"}
+"""The webhook configurations by kind, as a label calls them."""
+ConfigurationFault = Literal["missing", "weakened", "stale_authority"]
+_CONFIGURATION_FAULTS: Final[tuple[ConfigurationFault, ...]] = ("missing", "weakened", "stale_authority")
 EventResult = Literal["written", "failed", "suppressed"]
 _EVENT_RESULTS: Final[tuple[EventResult, ...]] = ("written", "failed", "suppressed")
 
@@ -129,6 +133,20 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        self.in_place = Gauge(
+            "trusted_images_configuration_in_place",
+            "1 if the webhook configuration is as it was installed; told by the leader alone",
+            ("configuration",),
+            registry=self.registry,
+        )
+        self.repairs = Counter(
+            "trusted_images_configuration_repairs",
+            "Times that a webhook configuration was changed by somebody else and put back, by what was wrong",
+            ("fault",),
+            registry=self.registry,
+        )
+        for fault in _CONFIGURATION_FAULTS:
+            self.repairs.labels(fault)
         self.leader = Gauge(
             "trusted_images_leader", "1 where this replica writes status and certificates", registry=self.registry
         )

@@ -15,6 +15,7 @@ from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, next_data
 from webhook.operator.configuration import Configurations, owner_of
+from webhook.operator.duty import Duty
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
@@ -43,17 +44,22 @@ class Leader:
     clock: Clock
     reaches: Callable[[], Awaitable[bool]]
     """Whether a connection to our Service reaches a replica."""
+    duty: Duty | None = None
     _written: dict[PolicyKey, object] = field(default_factory=dict)
     _configurations: Configurations = field(init=False)
 
     def __post_init__(self) -> None:
-        self._configurations = Configurations(self.kube, self.installation, self.reaches)
+        self._configurations = Configurations(self.kube, self.installation, self.reaches, self.duty)
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_again(self.write_statuses, lambda: _SECONDS))
-            tasks.create_task(_again(self.keep_certificate, self._until_certificate))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_again(self.write_statuses, lambda: _SECONDS))
+                tasks.create_task(_again(self.keep_certificate, self._until_certificate))
+        finally:
+            if self.duty is not None:
+                self.duty.resigned()
 
     def _until_certificate(self) -> float:
         return _SETTLING_SECONDS if self._configurations.is_settling else _CERTIFICATE_SECONDS
