@@ -58,7 +58,7 @@ class Configurations:
         the ConfigMap nothing is made: that is how a release that is being removed says so.
         """
         await self._follow_owner()
-        wanted = _written(await self.kube.get(self.installation.configuration_path))
+        wanted = configurations_in(await self.kube.get(self.installation.configuration_path))
         if not wanted and self.duty is not None:
             self.duty.stopped()
         for path, written in wanted:
@@ -190,7 +190,7 @@ async def owner_of(kube: Kube, installation: Installation) -> Document | None:
     }
 
 
-def _written(config_map: Document | None) -> list[tuple[str, Document]]:
+def configurations_in(config_map: Document | None) -> list[tuple[str, Document]]:
     """The configurations in the chart's ConfigMap with their paths, in the order in which they are made; none if it is wrong."""
     text = ((config_map or {}).get("data") or {}).get("configuration.yaml")
     if text is None:
@@ -217,7 +217,7 @@ async def withdraw(kube: Kube, installation: Installation, pause: float = 1.0) -
     Looks again until none has been there for `pause` seconds: a leader that had read what is wanted before may write it once more, and
     takes that back.
     """
-    written = _written(await kube.get(installation.configuration_path))
+    written = configurations_in(await kube.get(installation.configuration_path))
     # First what tells the leader to make them again.
     await kube.delete(installation.configuration_path)
     left = [path for path, _ in reversed(written)]
