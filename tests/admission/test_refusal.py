@@ -13,7 +13,6 @@ from webhook import limits
 from webhook.admission.refusal import refusal_of
 from webhook.admission.review import parse_review
 from webhook.judge.workload import Question
-from webhook.parsing import quote
 from webhook.verdict import Answer, ObjectName, Refusal
 
 DENIED = Answer(False, 403, "spec.containers[0].image web:v1: policy shop/shop: no signature")
@@ -41,7 +40,7 @@ def test_a_refused_pod_is_told_beside_its_controller() -> None:
         name="",
     )
     assert found == Refusal(
-        "shop", ObjectName("apps/v1", "ReplicaSet", "web-5d", "abc-1"), "Pod " + quote("web-5d-…"), DENIED.message,
+        "shop", ObjectName("apps/v1", "ReplicaSet", "web-5d", "abc-1"), "Pod web-5d-…", DENIED.message,
         read=True, at=captures.NOW,
     )  # fmt: skip
 

@@ -55,11 +55,12 @@ def refusal_of(request: Request, answer: Answer, now: datetime) -> Refusal | Non
     except (msgspec.DecodeError, RecursionError):
         metadata = _Metadata()
     name = metadata.name or request.name
-    called = name or (f"{metadata.generate_name}…" if metadata.generate_name else "")
+    # The rest of a name that is generated comes later.
+    called, rest = (name, "") if name else (metadata.generate_name or "", "…" if metadata.generate_name else "")
     return Refusal(
         request.namespace,
         _about(request, metadata, name),
-        quote(f"{request.kind.kind} {called}".strip(), limits.MAX_DENIAL_NAME),
+        quote(f"{request.kind.kind} {called}".strip(), limits.MAX_DENIAL_NAME) + rest,
         answer.message,
         answer.code == 403,
         now,
