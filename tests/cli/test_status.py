@@ -20,7 +20,6 @@ from webhook.operator.installation import Installation
 from webhook.policy.parse import API_VERSION
 
 INSTALLATION = Installation(namespace="trusted-images")
-NOW = dt.datetime.now(dt.UTC)  # the command asks the clock
 DEPLOYMENT = "/apis/apps/v1/namespaces/trusted-images/deployments/trusted-images"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/trusted-images/leases/trusted-images"
 VALIDATING = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
@@ -30,6 +29,11 @@ WANTED: dict[str, Any] = {
     "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "trusted-images"},
     "webhooks": [{"name": "images.trusted-images.dev", "failurePolicy": "Fail", "clientConfig": {"service": {"name": "trusted-images", "namespace": "trusted-images"}}}],
 }  # fmt: skip
+
+
+def now() -> dt.datetime:
+    """The command asks the clock."""
+    return dt.datetime.now(dt.UTC)
 
 
 def configuration(bundle: bytes, **changes: Any) -> dict[str, Any]:
@@ -61,8 +65,8 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, found.url)))
         pod = {"spec": {"containers": [{"image": "ghcr.io/trusted-images/trusted-images:0.1.0"}]}}
         found.put(DEPLOYMENT, {"spec": {"replicas": 3, "template": pod}, "status": {"readyReplicas": 3}})
-        put_lease(found, NOW)
-        data = next_data(None, INSTALLATION.names, NOW)
+        put_lease(found, now())
+        data = next_data(None, INSTALLATION.names, now())
         assert data is not None
         secret = {name: base64.b64encode(value).decode() for name, value in data.items()}
         found.put(INSTALLATION.secret_path, {"data": secret})
@@ -100,13 +104,13 @@ async def test_replicas_and_a_leader_that_are_missing(server: FakeAPIServer) -> 
     result, lines = await status()
     assert (result.exit_code, lines["replicas"][0][0]) == (0, "note")
     server.put(DEPLOYMENT, {"spec": pod})
-    put_lease(server, NOW - dt.timedelta(minutes=5))
+    put_lease(server, now() - dt.timedelta(minutes=5))
     result, lines = await status()
     assert result.exit_code == 1
     assert lines["replicas"][0] == ("wrong", "0 of 3 ready, ghcr.io/trusted-images/trusted-images:0.1.0")
     assert lines["leader"][0][0] == "wrong"
     server.remove(DEPLOYMENT)
-    put_lease(server, NOW, holder="")
+    put_lease(server, now(), holder="")
     result, lines = await status()
     assert lines["replicas"][0] == (
         "wrong",
@@ -147,7 +151,7 @@ async def test_one_that_was_installed_to_fail_open_is_told(server: FakeAPIServer
 
 
 async def test_w09_a_certificate_that_ends_or_is_missing(server: FakeAPIServer) -> None:
-    data = next_data(None, INSTALLATION.names, NOW - dt.timedelta(days=86))
+    data = next_data(None, INSTALLATION.names, now() - dt.timedelta(days=86))
     assert data is not None
     server.put(INSTALLATION.secret_path, {"data": {"tls.crt": base64.b64encode(data["tls.crt"]).decode()}})
     result, lines = await status()
