@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any, Final
 
 from webhook import limits
+from webhook.operator import radar
 from webhook.operator.policies import InForce
 from webhook.policy import parse
 from webhook.policy.policy import NamedSigner, attested
@@ -33,6 +34,7 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
             {"Unknown": "Invalid", "False": "KeysNotRead", "True": "KeysRead"}[resolved],
             "; ".join(unresolved) or ("the policy cannot be read" if known.complaints else "all keys have been read"),
         ),
+        _condition("Expiring", *_expiring(known, now)),
     ]
     before = {one.get("type"): one for one in (known.document.get("status") or {}).get("conditions") or ()}
     stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -48,6 +50,13 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         "attestations": _attestations(known),
     }
     return status if generation is None else {"observedGeneration": generation, **status}
+
+
+def _expiring(known: InForce, now: dt.datetime) -> tuple[str, str, str]:
+    if known.complaints:
+        return "Unknown", "Invalid", "the policy cannot be read"
+    ends = sorted(known.ends, key=lambda one: one.ending.at)
+    return radar.condition(ends, known.document["spec"].get("images"), now)
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
