@@ -23,7 +23,7 @@ from webhook.kube import KubeError, is_name
 from webhook.parsing import Invalid, quote
 from webhook.policy.policy import Workload
 from webhook.registry.dockerconfig import DockerConfigKeychain
-from webhook.verdict import Allowed, Denied, PolicyKey, Ruling, Undecided
+from webhook.verdict import Allowed, Denied, NamedFinding, PolicyKey, Ruling, Undecided
 
 if TYPE_CHECKING:
     from webhook.kube.client import Kube
@@ -170,10 +170,7 @@ def _lines(seen: Seen, judgement: Judgement) -> list[str]:
     outcome, verdict = judgement.outcome, verdict_of([judgement])
     mode = "" if judgement.mode == "enforce" else f", in mode {judgement.mode}"
     lines = [f"policy {judgement.policy}{mode}, which requires {_required(seen, judgement.policy)}: {verdict}"]
-    for named in judgement.findings:
-        satisfied, identity, reason = explain.found(named.finding)
-        what = "attestation" if named.is_attestation else "signer"
-        lines.append(f'  {what} "{named.name}": {_MARKS[satisfied]}, {identity or reason}')
+    lines += [_finding(named) for named in judgement.findings]
     match outcome:
         case Denied():
             lines += [f"  because {reason}" for reason in outcome.reasons]
@@ -183,12 +180,20 @@ def _lines(seen: Seen, judgement: Judgement) -> list[str]:
             lines += [f"  {detail}" for detail in explain.details(judgement)]
     if judgement.excuse is not None:
         lines.append(f"  {explain.excused(judgement.excuse)}")
+    if judgement.tolerance is not None:
+        lines.append(f"  {explain.tolerated(judgement.tolerance)}")
     lines += [f"  note: {note}" for note in judgement.notes]
     if judgement.message:
         lines.append(f"  the policy says: {quote(judgement.message, 1024)}")
     if (fix := _fix(judgement)) is not None:
         lines.append(f"  what to do: {fix}")
     return lines
+
+
+def _finding(named: NamedFinding) -> str:
+    satisfied, identity, reason = explain.found(named.finding)
+    what = "attestation" if named.is_attestation else "signer"
+    return f'  {what} "{named.name}": {_MARKS[satisfied]}, {identity or reason}'
 
 
 def _fix(ruling: Ruling) -> str | None:
