@@ -137,6 +137,7 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         ("trusted-images.dev", "clustertrustpolicies/status"): (("patch",), ()),
         ("trusted-images.dev", "trustexceptions/status"): (("patch",), ()),
         ("", "namespaces"): (("get", "list", "watch"), ()),
+        ("", "pods"): (("list", "watch"), ()),
         ("", "secrets"): (("get",), ()),
         ("", "configmaps"): (("get",), ()),
         ("", "serviceaccounts"): (("get",), ()),
@@ -151,7 +152,7 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         if rule["verbs"] == ["create"]
         for resource in rule["resources"]
     }
-    assert creates == {"events", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
+    assert creates == {"events", "pods/eviction", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
     for document in DOCUMENTS:
         assert "*" not in json.dumps(document.get("rules", [])), document["kind"]
 

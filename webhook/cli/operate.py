@@ -88,6 +88,9 @@ def command(
     ] = "",
     tuf_url: TufUrl = publicgood.URL,
     tuf_root: TufRoot = None,
+    rescan_hours: Annotated[
+        float, typer.Option(min=0.1, max=720, help="How often all that runs is judged again, if nothing else makes it.")
+    ] = 12.0,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -118,6 +121,7 @@ def command(
         address=address,
         ports=Ports(port, metrics_port),
         drain_seconds=drain_seconds,
+        rescan_hours=rescan_hours,
     )
     try:
         running.run(serving)
@@ -136,7 +140,9 @@ async def _operate(
     address: str,
     ports: Ports,
     drain_seconds: float,
+    rescan_hours: float,
 ) -> None:
+    from webhook.background.work import Background
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
@@ -163,21 +169,6 @@ async def _operate(
         leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica)
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
         statuses = ExceptionStatuses(kube, uses.exceptions, policies.in_force.keys, hosting.now)
-        # Given back after the work has ended, or it would be taken again.
-        stack.push_async_callback(lease.release)
-        background = await stack.enter_async_context(running.background())
-        end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work)))
-
-        async def lead_no_longer() -> None:
-            """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
-            await end_leading()
-            await lease.release()
-
-        background(_following(kube, policies, uses.exceptions, store, stopping))
-        background(uses.work())
-
-        log = ReviewLog()
-        stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
         pull_secrets = PullSecrets(kube)
 
@@ -190,14 +181,33 @@ async def _operate(
             if found is not None:
                 store.put_namespace(name, found["metadata"].get("labels") or {})
 
+        decider = hosting.compose(
+            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses
+        )
+        what_runs = Background(
+            kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now
+        )
+        # Given back after the work has ended, or it would be taken again.
+        stack.push_async_callback(lease.release)
+        background = await stack.enter_async_context(running.background())
+        end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work, what_runs.work)))
+
+        async def lead_no_longer() -> None:
+            """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
+            await end_leading()
+            await lease.release()
+
+        background(_following(kube, policies, uses.exceptions, store, stopping))
+        background(uses.work())
+
+        log = ReviewLog()
+        stack.callback(log.close)
+
         secret = _SecretFiles(kube, installation.secret_path, folder)
         certificate = await secret.first(stopping)
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
-        decider = hosting.compose(
-            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses
-        )
 
         def not_ready() -> str | None:
             if not stopping.empty():

@@ -215,6 +215,10 @@ class Judge:
         opened = {repository: access for case in cases for repository, access in case.opened.items()}
         return Judged(tuple(judgements), min((case.seconds for case in cases), default=math.inf), tuple(opened.items()))
 
+    async def meaning(self, image: ImageReference, keychain: Keychain) -> Resolved | Rejected | Unavailable:
+        """What an image's name means now: its digest and, for an index, those of the images in it. Raises nothing."""
+        return await _value_of(self._registries.under(keychain).resolve(image))
+
     def stands(self, judged: Judged, keychain: Keychain) -> bool:
         """Whether a judgement that was kept no longer than it says still holds for whoever has this keychain."""
         known = self._registries.known

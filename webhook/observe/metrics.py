@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from webhook import __version__
+from webhook.observe.running import RunningMetrics
 from webhook.verdict import Finding, Satisfied, Unsatisfied
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -86,6 +87,7 @@ class Metrics:
         self._root_refreshes = Counter(
             "trusted_images_public_root_refreshes", "Refreshes of it that were tried", registry=self.registry
         )
+        self.running = RunningMetrics(self.registry)
         build = Gauge("trusted_images_build_info", "1", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 

@@ -17,6 +17,7 @@ from webhook import limits
 from webhook.image import Digest, parse_digest
 from webhook.parsing import Invalid, convert, convert_all, is_a, quote
 from webhook.policy import require
+from webhook.policy.afterwards import Afterwards
 from webhook.policy.cel.values import read_duration
 from webhook.policy.globs import (
     EVERYTHING,
@@ -233,6 +234,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
                 mode=read.mode,
                 deny=deny,
                 message=read.message,
+                afterwards=Afterwards(read.on_drift),
             )
         ),
     )

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from webhook.image import Digest, ImageReference
+from webhook.policy import afterwards
+from webhook.policy.afterwards import Afterwards
 from webhook.policy.attestation import Attested
 from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
 from webhook.policy.require import Expr, names
@@ -293,6 +295,7 @@ class Terms:
     mode: Mode = "enforce"
     deny: DenyList = NO_DENIALS
     message: str | None = None
+    afterwards: Afterwards = afterwards.DEFAULT
 
 
 USUAL: Final = Terms()

@@ -252,7 +252,7 @@ class RefSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
 
 
-class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`spec` of a TrustPolicy or ClusterTrustPolicy."""
 
     RULES: ClassVar = (
@@ -330,6 +330,12 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["enforce", "warn", "audit"],
         Meta(description="What a denial does: refuse, warn, or only leave a trace in the audit log."),
     ] = "enforce"
+    on_drift: Annotated[
+        Literal["report", "evict"],
+        Meta(
+            description="A container that runs another digest than the one that was verified. report: an Event, a metric and a report; evict: the Pod is evicted, too."
+        ),
+    ] = "report"
     deny: Annotated[DenySpec | None, Meta(description="What is refused whatever else holds.")] = None
     delegate: Annotated[
         list[DelegationSpec],
