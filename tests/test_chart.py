@@ -141,6 +141,8 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         ("", "secrets"): (("get",), ()),
         ("", "configmaps"): (("get",), ()),
         ("", "serviceaccounts"): (("get",), ()),
+        ("openreports.io", "reports"): (("patch", "delete"), name),
+        ("wgpolicyk8s.io", "policyreports"): (("patch", "delete"), name),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): (("get", "patch", "delete"), name),
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): (("get", "patch", "delete"), name),
         ("rbac.authorization.k8s.io", "clusterroles"): (("get",), name),
@@ -152,7 +154,14 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         if rule["verbs"] == ["create"]
         for resource in rule["resources"]
     }
-    assert creates == {"events", "pods/eviction", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
+    assert creates == {
+        "events",
+        "pods/eviction",
+        "reports",
+        "policyreports",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+    }
     for document in DOCUMENTS:
         assert "*" not in json.dumps(document.get("rules", [])), document["kind"]
 

@@ -354,3 +354,13 @@ EVICT_AGAIN_SECONDS: Final = 30.0
 """Seconds after which an eviction that was refused, by a disruption budget say, is asked for again."""
 MAX_REPORTED_TEXT: Final = 512
 """Characters of a reason in a report, and of one that is remembered."""
+MAX_REPORTED: Final = 300
+"""Results in the report of one namespace, those that are not in order first: with their Pods they stay below what an object may have."""
+MAX_REPORTED_PODS: Final = 10
+"""Pods named in one result; how many there are stands beside them."""
+MAX_EXAMPLES: Final = 5
+"""Examples of what a policy would deny, in its status, which every replica holds."""
+MAX_EXAMPLE: Final = 256
+"""Characters of one."""
+MAX_WRITES: Final = 20
+"""Statuses or reports written in one round, of which there is one each ten seconds: what is left waits for the next."""

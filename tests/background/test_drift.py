@@ -55,6 +55,19 @@ async def test_r04_it_is_evicted_where_the_policy_says_so(lab: Lab) -> None:
     assert not lab.rescan.drifts
 
 
+async def test_r04_whoever_switches_eviction_on_evicts_what_has_drifted_before(lab: Lab) -> None:
+    lab.policy()
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert lab.kube.evicted == []
+    lab.policy(onDrift="evict")
+    await lab.step()
+    assert lab.kube.evicted == ["web"]
+    assert lab.kube.reasons() == ["ImageDrifted", "ImageEvicted"]
+
+
 async def test_r04_a_disruption_budget_holds_and_the_eviction_is_asked_for_again(lab: Lab) -> None:
     lab.policy(onDrift="evict")
     await lab.step()

@@ -5,6 +5,7 @@ no faster because there is more to ask.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,10 +95,10 @@ class Rescan:
         while True:
             await self.step()
             self.pods.news.clear()
-            try:
-                await asyncio.wait_for(self.pods.news.wait(), _TICK_SECONDS)
-            except TimeoutError:
-                continue
+            # Not `wait_for`, which on Python 3.11 can lose a cancellation that comes together with news.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self.pods.news.wait()
 
     async def step(self) -> None:
         """Judges all that is due."""
@@ -158,8 +159,10 @@ class Rescan:
         policies = snapshot.index.policies
         for key, policy in policies.items():
             known = self._in_force.get(key)
-            if known is None or (known.policy is not policy and known.policy != policy):
+            if known is None or not _demands_the_same(known.policy, policy):
                 self._in_force[key] = _InForce(policy, now)
+            else:
+                known.policy = policy
         for key in self._in_force.keys() - policies.keys():
             del self._in_force[key]
 
@@ -270,7 +273,7 @@ class Rescan:
             if drift is None:
                 self.drifts.pop((pod.uid, placed.where), None)
             else:
-                self.drifts.setdefault((pod.uid, placed.where), drift)
+                self.drifts[pod.uid, placed.where] = drift
             if placed.where not in strangers and not any(line.is_refused for line in lines):
                 good[i] = digest
         # One and the same tuple for all Pods of the kind, where they agree.
@@ -301,6 +304,11 @@ class Rescan:
                     pod.uid, pod.namespace, pod.name, placed.where, placed.image, digest, line.policy, follows, text
                 )
         return found
+
+
+def _demands_the_same(one: Policy, other: Policy) -> bool:
+    """Whether what one has admitted the other would have admitted: they differ in what follows drift at most."""
+    return one is other or replace(one, afterwards=other.afterwards) == other
 
 
 def _deadline() -> float:

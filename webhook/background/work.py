@@ -3,29 +3,34 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from webhook.background.consequences import Consequences
 from webhook.background.pods import Pods
+from webhook.background.reports import Reports, results_of
 from webhook.background.rescan import Asked, Rescan
 from webhook.background.scope import Scope
+from webhook.background.verdicts import Verdicts, tallies
 from webhook.kube.client import Kube
 from webhook.memory.store import PolicyStore
 from webhook.observe.running import RunningMetrics
 from webhook.operator.installation import Installation
+from webhook.operator.policies import InForce
+from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
 
 _SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 30.0
+_WRITE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What it needs. `every`: how often all that runs is judged again, whatever happens."""
+    """What it needs. `every`: how often all that runs is judged again, whatever happens. `in_force`: the policies as they were written."""
 
     kube: Kube
     store: PolicyStore
@@ -34,6 +39,7 @@ class Background:
     metrics: RunningMetrics
     every: timedelta
     clock: Callable[[], datetime]
+    in_force: Callable[[], Mapping[PolicyKey, InForce]]
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads. An error of ours here must not end the leader's other work."""
@@ -55,6 +61,7 @@ class Background:
                 tasks.create_task(pods.follow(self.kube))
                 tasks.create_task(rescan.work())
                 tasks.create_task(self._tell(rescan, consequences))
+                tasks.create_task(self._write(rescan))
         finally:
             self.metrics.clear()
 
@@ -65,6 +72,17 @@ class Background:
             )
             await consequences.follow(list(rescan.drifts.values()))
             await asyncio.sleep(_SECONDS)
+
+    async def _write(self, rescan: Rescan) -> None:
+        """Nothing before everything has been judged once: half of it would look as if the rest were gone."""
+        verdicts = Verdicts(self.kube, self.in_force)
+        reports = Reports(self.kube, self.installation, lambda: self.store.snapshot.namespaces, self.clock)
+        while True:
+            if rescan.whole is not None:
+                sights = rescan.pods.sights
+                await verdicts.write(tallies(rescan.results, sights))
+                await reports.write(results_of(rescan.results, sights, rescan.drifts.values()))
+            await asyncio.sleep(_WRITE_SECONDS)
 
 
 def images_by_state(rescan: Rescan) -> Counter[str]:

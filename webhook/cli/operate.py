@@ -185,8 +185,9 @@ async def _operate(
             store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses
         )
         what_runs = Background(
-            kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now
-        )
+            kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
+            lambda: policies.in_force,
+        )  # fmt: skip
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())

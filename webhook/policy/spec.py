@@ -425,6 +425,29 @@ class AttestationStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_
     ) = None
 
 
+Count = Annotated[int, Meta(ge=0)]
+
+
+class VerdictCounts(Struct, frozen=True, kw_only=True):
+    """`status.verdicts`: images of running containers, by what the policy says of them."""
+
+    allowed: Annotated[Count, Meta(description="They satisfy it.")] = 0
+    denied: Annotated[Count, Meta(description="They do not.")] = 0
+    undecided: Annotated[Count, Meta(description="They could not be verified.")] = 0
+    excused: Annotated[Count, Meta(description="An exception lets them past.")] = 0
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """`status.preview`: what would become of running Pods if they were made again."""
+
+    denied: Annotated[Count, Meta(description="Images that the policy would deny, whatever its mode.")] = 0
+    undecided: Annotated[Count, Meta(description="Images that could not be verified.")] = 0
+    examples: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_EXAMPLE)]],
+        Meta(max_length=limits.MAX_EXAMPLES, description="Some of them: a Pod, and the reason."),
+    ] = []
+
+
 class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """`status`, written by the webhook."""
 
@@ -453,3 +476,9 @@ class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
             extra_json_schema=BY_NAME,
         ),
     ] = []
+    verdicts: Annotated[
+        VerdictCounts | None, Meta(description="Images of running containers, by what the policy says of them.")
+    ] = None
+    preview: Annotated[
+        Preview | None, Meta(description="What the policy would deny now, were running Pods made again.")
+    ] = None
