@@ -39,7 +39,9 @@ class Told(Lab):
         """What has been found by now."""
         await self.step()
         sights = self.pods.sights
-        await self.verdicts.write(tallies(self.rescan.results, sights))
+        await self.verdicts.write(
+            tallies(self.rescan.results, sights), self.rescan.denied_at, self.now, settled=self.rescan.is_up_to_date
+        )
         await self.reports.write(results_of(self.rescan.results, sights, self.rescan.drifts.values()))
 
     def serves(self, *apis: Any) -> None:

@@ -7,6 +7,7 @@ no faster because there is more to ask.
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -82,6 +83,8 @@ class Rescan:
     """By the Pod's uid and the place in it."""
     whole: datetime | None = None
     """When everything had been judged under what is in force since before then."""
+    denied_at: dict[PolicyKey, datetime] = field(default_factory=dict)
+    """When something that a policy would not admit was judged for the last time."""
     _queue: dict[bytes, None] = field(default_factory=dict)
     _again: dict[bytes, float] = field(default_factory=dict)
     _snapshot: Snapshot | None = None
@@ -89,6 +92,8 @@ class Rescan:
     _began: float | None = None
     _scope_read: float = 0.0
     _round_began: datetime | None = None
+    _promotion: float = math.inf
+    """When the audit of some policy ends."""
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads."""
@@ -148,6 +153,9 @@ class Rescan:
             else:
                 self._line_up(sight for sight, pods in self.pods.sights.items() if _namespace(pods) in touched)
             self._hurry(before, snapshot)
+        elif now.timestamp() >= self._promotion:
+            self._age(snapshot, now.timestamp())
+            self._all()
         elif self.whole is not None and now - self.whole >= self.every and self._round_began is None:
             self._all()
         for sight in [sight for sight, at in self._again.items() if at <= now.timestamp()]:
@@ -165,6 +173,9 @@ class Rescan:
                 known.policy = policy
         for key in self._in_force.keys() - policies.keys():
             del self._in_force[key]
+            self.denied_at.pop(key, None)
+        ends = (_ends(policy) for policy in policies.values())
+        self._promotion = min((end for end in ends if end > now), default=math.inf)
 
     def _all(self) -> None:
         self._round_began = self.clock()
@@ -213,6 +224,9 @@ class Rescan:
         written = lines_of(await self.asked.judgements(sight.question, _deadline()))
         result = Result(runs, written)
         self.results[packed] = result
+        for line in (*runs, *written):
+            if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
+                self.denied_at[line.policy] = self.clock()
         if not result.is_settled:
             self._again[packed] = self.clock().timestamp() + limits.RESCAN_AGAIN_SECONDS
         for pod in list(self.pods.sights.get(packed, {}).values()):
@@ -288,7 +302,7 @@ class Rescan:
             if known is None or line.policy is None or line.mode != "enforce":
                 continue
             if stranger is None:
-                since = max(known.since, self._began or 0.0, self.scope.since)
+                since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
                 if line.ending != "denied" or not has_drifted(
                     digest, good, created=pod.created, seen=pod.seen, since=since
                 ):
@@ -306,9 +320,15 @@ class Rescan:
         return found
 
 
+def _ends(policy: Policy) -> float:
+    """When its audit ends, or has ended; 0 for a policy that has none."""
+    until = policy.terms.afterwards.audit_until
+    return 0.0 if until is None else max(0.0, until.timestamp())
+
+
 def _demands_the_same(one: Policy, other: Policy) -> bool:
     """Whether what one has admitted the other would have admitted: they differ in what follows drift at most."""
-    return one is other or replace(one, afterwards=other.afterwards) == other
+    return one is other or replace(one, terms=replace(one.terms, afterwards=other.terms.afterwards)) == other
 
 
 def _deadline() -> float:

@@ -80,7 +80,9 @@ class Background:
         while True:
             if rescan.whole is not None:
                 sights = rescan.pods.sights
-                await verdicts.write(tallies(rescan.results, sights))
+                await verdicts.write(
+                    tallies(rescan.results, sights), rescan.denied_at, self.clock(), settled=rescan.is_up_to_date
+                )
                 await reports.write(results_of(rescan.results, sights, rescan.drifts.values()))
             await asyncio.sleep(_WRITE_SECONDS)
 

@@ -230,6 +230,7 @@ class Judge:
     def _recall(self, case: _Case, keychain: Keychain) -> None:
         """Fills `case` with what is known without waiting."""
         if not case.covering and not case.denying:
+            case.seconds = _seconds_to_enforce(case)
             return
         case.seconds, seconds = 0.0, math.inf
         access = self._registries.known(keychain, case.image.repository)
@@ -257,7 +258,7 @@ class Judge:
                 continue
             case.findings[subject.digest, signer], seconds = finding.answer, min(seconds, finding.seconds)
             case.opened |= {source: known for source, known in zip(sources, opened, strict=True) if known is not None}
-        case.seconds = min(seconds, _seconds_to_deny(case))
+        case.seconds = min(seconds, _seconds_to_deny(case), _seconds_to_enforce(case))
 
     # ── what has to be fetched ───────────────────────────────────────────────────────────────────────────────────────
     async def _investigate_all(
@@ -469,12 +470,13 @@ def _pending(case: _Case, policy: Policy) -> Undecided:
 
 def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
     by_tag = case.image.digest is None
+    mode = policy.terms.mode_at(case.now)
     return Ruling(
         places=case.places,
         image=str(case.image),
         policy=policy.key,
         outcome=outcome,
-        mode=policy.terms.mode,
+        mode=mode,
         message=policy.terms.message,
         findings=tuple(
             NamedFinding(demand.name, _shown(case, policy, demand, outcome), demand.is_attestation)
@@ -482,7 +484,7 @@ def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
         ),
         by_tag=by_tag,
         # Only in mode `enforce`: the others change nothing, and tell of the open race.
-        pins=by_tag and policy.terms.tags == "pin" and policy.terms.mode == "enforce",
+        pins=by_tag and policy.terms.tags == "pin" and mode == "enforce",
     )
 
 
@@ -766,6 +768,14 @@ def _seconds_to_deny(case: _Case) -> float:
     times = (policy.terms.deny.signed_after for policy in case.denying)
     ahead = ((time - case.now).total_seconds() for time in times if time is not None)
     return min((seconds for seconds in ahead if seconds >= 0), default=math.inf)
+
+
+def _seconds_to_enforce(case: _Case) -> float:
+    """Until the audit of a policy ends."""
+    policies = (*case.covering, *case.denying, *case.uncertain)
+    times = (policy.terms.afterwards.audit_until for policy in policies)
+    ahead = ((time - case.now).total_seconds() for time in times if time is not None)
+    return min((seconds for seconds in ahead if seconds > 0), default=math.inf)
 
 
 def _key(case: _Case, signer: Signer, claim: Claim, opened: tuple[Access | None, ...]) -> Hashable:

@@ -71,7 +71,8 @@ class Leader:
     async def _write_status(self, key: PolicyKey, known: InForce) -> None:
         now = self.clock()
         # Evidence of hardware ends without anybody changing anything.
-        state = (known.version, known.policy, [hardware_of(named, now) for named in known.policy.signers])
+        hardware = [hardware_of(named, now) for named in known.policy.signers]
+        state = (known.version, known.policy, hardware, known.policy.terms.mode_at(now))
         if self._written.get(key) == state:
             return
         wanted = status_of(known, now)

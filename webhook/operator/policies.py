@@ -6,6 +6,7 @@ versions order them, so that an old list undoes no newer event. Source: Kubernet
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import zlib
 from collections import Counter
@@ -19,6 +20,7 @@ from webhook import keys
 from webhook.keys.cluster import ClusterKeys, ObjectName, name_of
 from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
+from webhook.operator.rollout import staged
 from webhook.parsing import Invalid
 from webhook.policy import parse
 from webhook.policy.keyref import Key, ObjectKey, RemoteKey
@@ -28,7 +30,7 @@ from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
 
-_METADATA: Final = ("namespace", "name", "uid", "generation")
+_METADATA: Final = ("namespace", "name", "uid", "generation", "creationTimestamp")
 _LOOK_SECONDS: Final = 1.0
 _LOOKS_PER_SECOND: Final = 50
 _NONE: Final[frozenset[Any]] = frozenset()
@@ -99,6 +101,7 @@ class Policies:
         formats: Mapping[str, Format[Any]],
         home: str,
         changed: Callable[[], None],
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._store = store
         self._keys = cluster_keys
@@ -106,6 +109,7 @@ class Policies:
         self._formats = formats
         self._home = home
         self._changed = changed
+        self._clock = clock
         self._new_objects = asyncio.Event()
         self.in_force: dict[PolicyKey, InForce] = {}
         self._states: Counter[str] = Counter()
@@ -206,8 +210,8 @@ class Policies:
     def _take(self, written: Written) -> None:
         before = self.in_force.get(written.key)
         if before is not None and before.document.get("spec") == written.document.get("spec"):
-            # Its status or metadata changed; what it demands did not.
-            self._know(replace(before, written=written))
+            # Its status or metadata changed; what it demands did not, but perhaps from when on.
+            self._know(replace(before, written=written, policy=self._staged(before.policy, written)))
         else:
             self._know(self._built(written))
 
@@ -228,6 +232,14 @@ class Policies:
             self._referring.discard(key)
         else:
             self._states[known.state] -= 1
+
+    def _staged(self, policy: Policy, written: Written) -> Policy:
+        """With the end of its audit, if it has one."""
+        if policy.terms.afterwards.rollout is None:
+            return policy
+        before, document = self.in_force.get(written.key), written.document
+        same = before is not None and before.document["metadata"].get("uid") == document["metadata"].get("uid")
+        return staged(policy, document, before.policy if same and before is not None else None, self._clock())
 
     def _built(self, written: Written) -> InForce:
         key, spec = written.key, written.document.get("spec")
@@ -250,6 +262,7 @@ class Policies:
             complaints = e.complaints
             policy = parse.broken_policy(key, spec, complaints)
             _log.error("policy %s is broken and denies what it covers: %s", key, "; ".join(complaints))
+        policy = self._staged(policy, written)
         if not all(self._keys.knows(name) for name in objects):
             self._new_objects.set()
         return InForce(

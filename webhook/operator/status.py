@@ -4,7 +4,9 @@ import datetime as dt
 from typing import Any, Final
 
 from webhook import limits
+from webhook.operator.events import timestamp
 from webhook.operator.policies import InForce
+from webhook.operator.rollout import effective
 from webhook.policy import parse
 from webhook.policy.policy import NamedSigner, attested
 from webhook.trust import Unresolved, format_of
@@ -34,6 +36,9 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
             "; ".join(unresolved) or ("the policy cannot be read" if known.complaints else "all keys have been read"),
         ),
     ]
+    waits = effective(known.policy, known.document, now)
+    if waits is not None:
+        conditions.append(_condition("Effective", *waits))
     before = {one.get("type"): one for one in (known.document.get("status") or {}).get("conditions") or ()}
     stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     for condition in conditions:
@@ -46,7 +51,12 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         "conditions": conditions,
         "signers": _signers(known, now),
         "attestations": _attestations(known),
+        "effectiveMode": known.policy.terms.mode_at(now),
     }
+    until = known.policy.terms.afterwards.audit_until
+    if until is not None and known.policy.terms.afterwards.rollout is not None and until <= now:
+        # Written down, so that it holds for replicas that have not seen it.
+        status["rollout"] = {"promotedAt": timestamp(until)}
     return status if generation is None else {"observedGeneration": generation, **status}
 
 

@@ -297,6 +297,11 @@ class Terms:
     message: str | None = None
     afterwards: Afterwards = afterwards.DEFAULT
 
+    def mode_at(self, now: datetime) -> Mode:
+        """What a denial does at that time: while its audit lasts, nothing."""
+        until = self.afterwards.audit_until
+        return self.mode if until is None or now >= until else "audit"
+
 
 USUAL: Final = Terms()
 
