@@ -240,11 +240,13 @@ async def test_a_rollout_that_an_enforced_policy_is_given_changes_nothing_and_an
     lab.heard(late)
     assert lab.mode(late) == "enforce"
     lab.write(mode="audit")
-    lab.kube.objects[PATH]["status"] = {}
-    lab.heard()
     assert lab.mode() == "audit"
+    status = await lab.day(days=0)
+    assert "rollout" not in status
     lab.write(rollout={"auditFor": "24h"})
-    assert lab.mode() == "audit"
+    late = lab.replica()
+    lab.heard(late)
+    assert lab.mode() == lab.mode(late) == "audit"
 
 
 async def test_an_object_made_anew_begins_anew(lab: Staging) -> None:

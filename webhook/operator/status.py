@@ -57,6 +57,9 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
     if until is not None and known.policy.terms.afterwards.rollout is not None and until <= now:
         # Written down, so that it holds for replicas that have not seen it.
         status["rollout"] = {"promotedAt": timestamp(until)}
+    elif known.policy.terms.mode == "audit" and "rollout" in (known.document.get("status") or {}):
+        # Somebody has taken it back; what it is enforced by next is another rollout.
+        status["rollout"] = None
     return status if generation is None else {"observedGeneration": generation, **status}
 
 
