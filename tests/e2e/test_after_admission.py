@@ -44,7 +44,7 @@ def policy(lab: Lab, namespace: str, **spec: Any) -> None:
     """In force on every replica, and for so long that the Pods made from now on are known to have been admitted by it."""
     lab.cluster.apply(lab.policy("shop", namespace, tags="allow", **spec))
     in_force(lab, "tp", "shop", namespace)
-    time.sleep(12)
+    time.sleep(15)
 
 
 def exchanged(lab: Lab, namespace: str, name: str) -> str:

@@ -20,6 +20,7 @@ from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.formats import FORMATS
+from webhook.judge.decide import FindNamespace
 from webhook.judge.workload import Question
 from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
@@ -176,13 +177,8 @@ async def _operate(
             who = question.who
             return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
 
-        async def find_namespace(name: str) -> None:
-            found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
-            if found is not None:
-                store.put_namespace(name, found["metadata"].get("labels") or {})
-
         decider = hosting.compose(
-            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses
+            store, registries, keychain_of, pool, metrics, find_namespace=_finding_namespaces(kube, store), uses=uses
         )
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
@@ -222,6 +218,17 @@ async def _operate(
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
         await running.stopped(stopping, drain_seconds, lead_no_longer)
+
+
+def _finding_namespaces(kube: "Kube", store: PolicyStore) -> FindNamespace:
+    """Who asks the API server for a namespace that nobody has told of."""
+
+    async def find(name: str) -> None:
+        found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
+        if found is not None:
+            store.put_namespace(name, found["metadata"].get("labels") or {})
+
+    return find
 
 
 def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":
