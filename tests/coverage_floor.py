@@ -22,7 +22,9 @@ DECIDING = (
     "webhook/judge/**",
     "webhook/admission/exceptions.py",
     "webhook/admission/review.py",
+    "webhook/memory/records.py",
     "webhook/memory/uses.py",
+    "webhook/operator/records.py",
     "webhook/operator/uses.py",
 )
 

@@ -8,6 +8,7 @@ import yaml
 
 from tests import chart_values
 from webhook.judge.workload import KINDS
+from webhook.memory.records import SHARDS
 from webhook.operator.installation import Installation
 
 ROOT = Path(__file__).parents[1]
@@ -164,6 +165,26 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
     }
     for document in DOCUMENTS:
         assert "*" not in json.dumps(document.get("rules", [])), document["kind"]
+
+
+def test_m05_m07_the_rights_in_the_release_s_namespace_name_what_they_are_for() -> None:
+    installation = Installation(namespace="trusted-images")
+    records = tuple(installation.records_path(shard).rpartition("/")[2] for shard in range(SHARDS))
+    rules = [
+        (resource, tuple(rule["verbs"]), tuple(rule.get("resourceNames", ())))
+        for rule in one("Role")["rules"]
+        for resource in rule["resources"]
+    ]
+    assert rules == [
+        ("leases", ("get", "update"), ("trusted-images",)),
+        ("leases", ("create",), ()),
+        ("secrets", ("get", "update"), ("trusted-images-tls",)),
+        ("secrets", ("create",), ()),
+        ("configmaps", ("update",), records),
+        ("configmaps", ("create",), ()),
+        ("configmaps", ("get", "delete"), ("trusted-images-webhook",)),
+        ("endpointslices", ("list",), ()),
+    ]
 
 
 def test_the_pod_is_restricted() -> None:

@@ -135,6 +135,16 @@ async def test_the_examples_admit_what_cosign_attested_and_nothing_else(document
         assert isinstance(await outcome(morning + timedelta(days=31)), Denied)
 
 
+@pytest.mark.parametrize("tradition", sorted(FORMATS.keys() - {"static"}))
+def test_each_tradition_has_a_page_with_a_policy_and_what_is_done_with_it(tradition: str) -> None:
+    page = (ROOT / "docs" / f"{tradition}.md").read_text("utf-8")
+    assert any(f"      {tradition}:" in match["text"] for match in BLOCK.finditer(page))
+    assert re.search(r"^\$ .*\bsign\b", page, re.MULTILINE) or "--sign-by" in page
+    assert "$ kubectl trust verify" in page
+    for heading in ("How it is verified", "What is not promised"):
+        assert f"\n## {heading}\n" in page
+
+
 def test_there_are_policies_in_the_pages() -> None:
     assert len(list(blocks("TrustPolicy"))) >= 3
     assert len(list(blocks("kind: TrustException"))) == 1

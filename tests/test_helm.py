@@ -160,6 +160,17 @@ def test_w02_the_releases_own_namespace_is_exempt_by_its_name_whatever_it_is_cal
 
 
 @newest
+def test_m07_without_records_there_is_no_right_to_write_them(helm: str) -> None:
+    values = {"outages": {"records": 0}, "certificates": {"source": "secret"}}
+    documents = rendered(helm, values)
+    rules = next(one for (kind, _), one in documents.items() if kind == "Role")["rules"]
+    verbs = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    assert not verbs & {("configmaps", "create"), ("configmaps", "update"), ("secrets", "create")}
+    with pytest.raises(Refused, match="records"):
+        rendered(helm, {"outages": {"records": 20_001}})
+
+
+@newest
 def test_modules_are_the_operators_and_reach_the_command(helm: str) -> None:
     values = VALUES["everything"]
     pod = rendered(helm, values)["Deployment", "image-trust"]["spec"]["template"]["spec"]

@@ -4,6 +4,7 @@ They stand in one module so that a reader can see at a glance how much anybody c
 works, at N+1 it does not. Bytes are counted on the stream, never taken from a declared size, and counted before parsing.
 """
 
+from datetime import timedelta
 from typing import Final
 
 KIB: Final = 1024
@@ -16,6 +17,9 @@ MAX_IMAGES: Final = 1_000
 """Images named by one review; equal ones count each time."""
 MAX_JUDGED_PER_NAMESPACE: Final = 32
 """Distinct images, asked about from one namespace, whose evidence is being fetched: a tenant's slow registry is its own affair."""
+MAX_BEHIND: Final = 64
+MAX_BEHIND_PER_NAMESPACE: Final = 16
+"""Images whose evidence is read to its end behind an answer that could not wait for it, in all and for one namespace."""
 MAX_JUDGED_AT_ONCE: Final = 16
 """Distinct images of one review that are judged concurrently."""
 MAX_FOUND_AT_ONCE: Final = 64
@@ -61,19 +65,19 @@ MAX_BLOB: Final = 10_000_000
 MAX_PAYLOAD: Final = 4 * MIB
 """Bytes of a simple-signing payload: what containers/image accepts."""
 MAX_EVIDENCE: Final = 32 * MIB
-"""Bytes of evidence read for one image and signer."""
+"""Bytes of evidence read for one image and signer in one place: a tag, a list of referrers, a store."""
 MAX_LAYERS: Final = 100
 """Layers of a signature manifest."""
 MAX_CHILDREN: Final = 64
 """Children of an image index that we look at."""
 MAX_REFERRERS: Final = 100
-"""Referrers considered for one image: as notation does."""
+"""Referrers considered of one list, the API's or that of the fallback tag: as notation does."""
 MAX_REFERRER_PAGES: Final = 10
 """Pages of a referrers list."""
 MAX_REFERRER_PAGE: Final = 1 * MIB
 """Bytes of one page of referrers, and of a fallback index."""
 MAX_SIGNATURES: Final = 100
-"""Signatures judged for one image and signer, from all places: cosign and notation stop there too."""
+"""Signatures judged for one image and signer from one place: cosign and notation stop there too."""
 MAX_TOKEN: Final = 1 * MIB
 """Bytes of a token endpoint's answer."""
 MAX_ERROR_BODY: Final = 16 * KIB
@@ -297,8 +301,18 @@ NOW_SECONDS: Final = 30.0
 """Seconds that a proof is kept which rests on a condition about the present time."""
 MAX_PROOFS: Final = 100_000
 """Verified findings in memory."""
+MIN_STALE: Final = timedelta(hours=1)
+DEFAULT_STALE: Final = timedelta(hours=24)
+MAX_STALE: Final = timedelta(hours=720)
+"""How long ago an image may have been verified that an outage lets in: at least as long as a proof is remembered, at most a month."""
+MAX_RECORDS: Final = 20_000
+"""Records of what was verified, for outages, in memory and in the cluster: each takes about 150 bytes there."""
+MAX_RECORDS_TEXT: Final = 1 * MIB
+"""Bytes of one part of the kept records: as much as a ConfigMap may hold."""
 MAX_VERSIONS: Final = 50_000
 """Pieces of signed metadata whose highest version is in memory: five to a repository, 12 MB in all."""
+MAX_RECENT: Final = 500
+"""Questions that are asked again behind the answers when a policy changes: those that were judged last."""
 MAX_ANSWERS: Final = 2_000
 """Whole answers in memory, each of a few kB."""
 MAX_REMEMBERED_TAGS: Final = 100_000

@@ -114,12 +114,14 @@ class Denied:
 class Undecided:
     """The evidence could not be read. Never an admission by itself, and never remembered.
 
-    `final`: what a deny list would say is not known, so nothing lifts it.
+    `final`: what a deny list would say is not known, so nothing lifts it. `outage`: it is others who could not be asked, so that the
+    policy's `onOutage` says what follows; false where the key of a policy is missing, or it is not known whether the policy applies.
     """
 
     causes: tuple[str, ...]
     subject: Subject | None = None
     final: bool = False
+    outage: bool = False
 
 
 Outcome = Allowed | Denied | Undecided
@@ -160,6 +162,16 @@ class Excuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What lets an image past a policy that could not verify it: the policy's own `onOutage`.
+
+    `verified_at`: when this very digest was verified under this very policy; None: never that anybody knew, and it is let in all the same.
+    """
+
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NamedFinding:
     """One name of `require` and what was found, for people and for `-o json`."""
 
@@ -179,7 +191,8 @@ class Ruling:
     `places` are the paths that name the image (`spec.containers[0].image`). `policy` is None where the text is no reference,
     so that no policy, and no mode, applies: it is enforced. `by_tag`: no digest is written. `pins`: the policy wants it written into the
     Pod that runs the image; otherwise the tag may move before the pull. `excuse`: what lets the image past the policy although the
-    outcome does not; only enforcement sets it. `notes`: what else enforcement found, for people.
+    outcome does not, and `tolerance` what lets past what could not be verified; only enforcement sets them. `notes`: what else enforcement
+    found, for people.
     """
 
     places: tuple[str, ...]
@@ -193,6 +206,7 @@ class Ruling:
     pins: bool = False
     excuse: Excuse | None = None
     notes: tuple[str, ...] = ()
+    tolerance: Tolerance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +229,7 @@ class Answer:
     """What a question gets back. `code` is the HTTP status in the AdmissionReview: 200, 403, 500 or 503.
 
     `excused`: of an admitted Pod, what exceptions let in, as far as it is new. Each of these exceptions has been used.
+    `tolerated`: of the same, what could not be verified and was let in by `onOutage`.
     """
 
     allowed: bool
@@ -223,6 +238,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     excused: Mapping[Excuse, tuple[Ruling, ...]] = field(default_factory=dict)
+    tolerated: tuple[Ruling, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +246,17 @@ class Use:
     """One Pod that an exception let in: which, because of which rulings, and when. `uid` and `name` may not be known yet."""
 
     excuse: Excuse
+    rulings: tuple[Ruling, ...]
+    namespace: str
+    name: str
+    uid: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Borne:
+    """One Pod that `onOutage` let in: because of which rulings, and when. `uid` and `name` may not be known yet."""
+
     rulings: tuple[Ruling, ...]
     namespace: str
     name: str

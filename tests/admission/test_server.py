@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from webhook.admission.server import deadline_after, parse_timeout
 from webhook.cli import hosting
 from webhook.judge.pin import Pin
 from webhook.judge.workload import Question
-from webhook.verdict import Answer, Denied, PolicyKey, Ruling, Use
+from webhook.verdict import Answer, Borne, Denied, PolicyKey, Ruling, Tolerance, Undecided, Use
 
 
 async def deny(_question: Question, _deadline: float) -> Answer:
@@ -335,3 +336,24 @@ async def test_k07_uses_of_exceptions_are_told_by_pod_and_counted(tmp_path: Path
             await webhook.post(review(object={**pod, "metadata": metadata}, name="web"))
             assert (told[-1].name, told[-1].uid) == ("web", "")
     assert (webhook.lines[0]["exception"], webhook.lines[0]["reason"]) == ("shop/a", "why")
+
+
+@pytest.mark.parametrize(("known", "action"), [((captures.NOW,), "last-known-good"), ((captures.NOW, None), "warn")])
+async def test_v03_what_an_outage_lets_in_is_told_counted_and_logged(
+    tmp_path: Path, known: tuple[datetime | None, ...], action: str
+) -> None:
+    rulings = tuple(
+        Ruling(("p",), "x:v1", PolicyKey("shop", "web"), Undecided(("down",), outage=True), tolerance=Tolerance(at))
+        for at in known
+    )
+
+    async def bear(_question: Question, _deadline: float) -> Answer:
+        return Answer(True, 200, annotations={"outage": "the registry is down"}, tolerated=rulings)
+
+    told: list[Borne] = []
+    async with serving(tmp_path, bear, bear=told.append) as webhook:
+        pod = {"metadata": {"name": "web-1", "uid": "u-7"}, "spec": {"containers": [{"name": "a", "image": "x:v1"}]}}
+        await webhook.post(review(object=pod, name=""))
+        assert [(one.rulings, one.namespace, one.name, one.uid) for one in told] == [(rulings, "shop", "web-1", "u-7")]
+        assert await webhook.metric(f'trusted_images_outage_admissions_total{{action="{action}"}}') == 1
+    assert webhook.lines[0]["reason"] == "the registry is down"

@@ -182,6 +182,9 @@ commands() {
 	esac
 	command -v crane >/dev/null || unpack "$lab/tools" crane
 	command -v docker-registry >/dev/null || unpack "$lab/tools" docker-registry
+	command -v notation >/dev/null || unpack "$lab/tools" notation
+	# They have libraries of their own, so that they are installed and of this machine's release.
+	install_missing gpg gpg gpg-agent gpg-agent skopeo skopeo softhsm2-util softhsm2
 }
 
 pull() { # pull IMAGE: whether it is here, or can be had

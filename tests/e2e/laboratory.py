@@ -112,10 +112,13 @@ class Lab:
         return file.read_text()
 
     def push(self, registry: Registry, path: str) -> str:
-        """An image that runs, its name with the digest; every path has a digest of its own."""
+        """An image that runs, its name with the digest; every path has a digest and a configuration of its own.
+
+        Of manifests with one configuration, a node names any when it says what a container runs.
+        """
         name = f"{registry.host}/{path}"
         run("crane", "push", "--insecure", str(self.folder / "pause.tar"), name, env=self.env)
-        run("crane", "mutate", "--insecure", name, "-t", name, "--annotation", f"e2e={path}", env=self.env)
+        run("crane", "mutate", "--insecure", name, "-t", name, "--label", f"e2e={path}", env=self.env)
         digest = run("crane", "digest", "--insecure", name, env=self.env).strip()
         self.digests[path] = digest
         return f"{name.rpartition(':')[0]}@{digest}"

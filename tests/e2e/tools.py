@@ -1,13 +1,15 @@
 """The commands of the suite: the real ones, found on the PATH, each with a bound on its time."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import pytest
 import yaml
 
 NEEDED = ("docker", "kind", "kubectl", "helm", "cosign", "crane", "docker-registry")
@@ -27,6 +29,20 @@ def missing() -> list[str]:
     ):
         found.append("docker (its engine does not answer)")
     return found
+
+
+def need(*names: str) -> None:
+    """Leaves the test out where one of these commands is not there; fails it where everything was promised."""
+    absent = [name for name in names if shutil.which(name) is None]
+    if absent:
+        leave_out(f"{', '.join(absent)} not found (tests/e2e/README.md says what is needed)")
+
+
+def leave_out(reason: str) -> NoReturn:
+    """Ends the test as one that this machine cannot run; as one that failed where that was promised."""
+    if os.environ.get("E2E_REQUIRED"):
+        pytest.fail(f"E2E_REQUIRED is set: {reason}")
+    pytest.skip(f"!!! NOT TESTED: {reason}")
 
 
 def run(

@@ -95,6 +95,19 @@ def issue(
     return Issued(builder.sign(key if issuer is None else issuer.key, hashes.SHA256()), key)
 
 
+ODD: Final = "\0odd"
+"""A part of a name that `with_odd_name` writes in a way that the library cannot read."""
+
+
+def with_odd_name(issued: Issued, by: ec.EllipticCurvePrivateKey | None = None) -> Issued:
+    """The same certificate, signed anew, in which `ODD` is a BIT STRING: well-formed, and no text. `by`: its issuer's key."""
+    text, bits = (bytes([tag, len(ODD)]) + ODD.encode() for tag in (0x0C, 0x03))
+    assert text in issued.der
+    changed = asn1_x509.Certificate.load(issued.der.replace(text, bits))
+    changed["signature_value"] = (by or issued.key).sign(changed["tbs_certificate"].dump(), ec.ECDSA(hashes.SHA256()))
+    return Issued(x509.load_der_x509_certificate(changed.dump()), issued.key)
+
+
 def timestamp(
     authority: Issued,
     message: bytes,

@@ -10,7 +10,7 @@ import datetime as dt
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from asn1crypto import tsp
@@ -43,8 +43,9 @@ def _now() -> dt.datetime:
 class _Services:
     """What each path answers; `asked` lists them."""
 
-    def __init__(self, instance: Sigstore) -> None:
+    def __init__(self, instance: Sigstore, now: Callable[[], dt.datetime]) -> None:
         self.instance = instance
+        self.now = now
         self.asked: list[str] = []
 
     def certificate(self, request: Json, bearer: str) -> list[str]:
@@ -65,7 +66,7 @@ class _Services:
         fulcio = self.instance.fulcio
         leaf = fulcio.issue(
             public,
-            _now(),
+            self.now(),
             names=(name,),
             issuer=claims["iss"],
             raw_issuer=claims["iss"],
@@ -88,7 +89,7 @@ class _Services:
                 "signatures": [{"signature": one["sig"], "verifier": verifier} for one, verifier in pairs],
             }
             body = {"apiVersion": "0.0.1", "kind": "dsse", "spec": spec}
-        log, raw, seconds = self.instance.log, canonical(body), int(_now().timestamp())
+        log, raw, seconds = self.instance.log, canonical(body), int(self.now().timestamp())
         index = log.append(raw)
         entry = {
             "body": b64(raw),
@@ -130,7 +131,7 @@ class _Services:
         return timestamp(
             self.instance.stamper,
             b"",
-            _now(),
+            self.now(),
             algorithm=imprint["hash_algorithm"]["algorithm"].native,
             imprint=imprint["hashed_message"].native,
             nonce=nonce,
@@ -139,9 +140,9 @@ class _Services:
 
 
 @contextlib.contextmanager
-def serving(instance: Sigstore) -> Iterator[tuple[str, list[str]]]:
-    """The services, on a port of the system's choice: their URL, and what they are asked."""
-    services = _Services(instance)
+def serving(instance: Sigstore, now: Callable[[], dt.datetime] = _now) -> Iterator[tuple[str, list[str]]]:
+    """The services, on a port of the system's choice: their URL, and what they are asked. `now` is what all of them take for the time."""
+    services = _Services(instance, now)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:

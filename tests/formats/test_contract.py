@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from cryptography.x509 import RFC822Name, SubjectAlternativeName
 
 from tests.captures import NOW
+from tests.fake import sigstore
 from tests.fake.notary import SERVER, NotaryRepository, root_key
 from tests.fake.notation import Form, authority, party, sign_notation, store, trusting
 from tests.fake.openpgp import certificate, keyring_spec, openpgp_key, sign_gpg
-from tests.fake.registry import FakeRegistry
-from tests.fake.signing import key, sign_bundle, sign_classic
+from tests.fake.pki import CODE_SIGNING, issue
+from tests.fake.registry import FakeRegistry, to_json
+from tests.fake.signing import SigningKey, bundle, key, payload, sign_bundle, sign_classic, statement
 from webhook import limits
 from webhook.formats import FORMATS
 from webhook.image import Digest, Repository, Subject
@@ -28,6 +31,16 @@ ROOT = authority("Root")
 # A certificate whose signature ends in a one: of zeros at its end some could be called unused, and it would be the same signature.
 SIGNER = next(one for one in iter(lambda: party("Signer", ROOT), None) if one.der[-1] & 1)
 
+INSTANCE = sigstore.Sigstore()
+# Zeros may be left out, so that of the first entry the names of its numbers mean nothing.
+INSTANCE.log.append(b"somebody else's")
+OWN_ROOT = issue("own root", ca=True)
+RELEASE = issue(
+    "release",
+    OWN_ROOT,
+    purposes=[CODE_SIGNING],
+    extensions=[(SubjectAlternativeName([RFC822Name("release@acme.test")]), False)],
+)
 
 Sign = Callable[[FakeRegistry, Digest], object]
 
@@ -91,6 +104,78 @@ def rests_a_message_on(content: bytes, position: int) -> bool:
     return not 25 <= position < 31
 
 
+def rests_a_logged_bundle_on(content: bytes, position: int) -> bool:
+    """What the signer of a checkpoint calls itself, and where the lines of a PEM end, is nobody's word."""
+    label = re.search(rb"(?:\xe2\x80\x94|\\u2014) [^ ]+ ", content)
+    is_label = label is not None and label.start() <= position < label.end()
+    return not is_label and content[position : position + 1] != b"\n"
+
+
+def _certified(
+    name: str,
+    spec: dict[str, Any],
+    stranger: dict[str, Any],
+    sealed: Callable[[bytes], dict[str, Any]],
+    beside: Callable[[bytes], dict[str, str]],
+) -> list[Case]:
+    """Signatures with a certificate, in both layouts: `sealed` makes a bundle, `beside` the annotations of a classic one."""
+
+    def bundled(registry: FakeRegistry, digest: Digest, signed: bytes | None = None, **options: Any) -> None:
+        content = to_json(sealed(signed or to_json(statement(digest))))
+        sign_bundle(registry, PATH, digest, key("a"), content=content, **options)
+
+    def classic(
+        registry: FakeRegistry, digest: Digest, content: bytes | None = None, edit: Callable[[Any], object] = bool
+    ) -> None:
+        content = content or to_json(payload(PATH, digest))
+
+        def put(layer: dict[str, Any]) -> None:
+            layer["annotations"] = beside(content)
+            edit(layer)
+
+        sign_classic(registry, PATH, digest, key("a"), content=content, edit_layer=put)
+
+    return [
+        Case(
+            f"{name}-bundle",
+            "cosign",
+            lambda _: spec,
+            bundled,
+            stranger=stranger,
+            huge=lambda r, d: bundled(r, d, edit_manifest=grow),
+            twice=lambda r, d: bundled(r, d, twice_in_statement(d)),
+            is_signed=rests_a_logged_bundle_on,
+        ),
+        Case(
+            f"{name}-classic",
+            "cosign",
+            lambda _: spec,
+            classic,
+            stranger=stranger,
+            huge=lambda r, d: classic(r, d, edit=grow),
+            twice=lambda r, d: classic(r, d, twice_in_payload(d, "cosign container image signature")),
+            is_signed=rests_a_logged_bundle_on,
+        ),
+    ]
+
+
+def own_bundle(signed: bytes) -> dict[str, Any]:
+    """By the certificate of an authority of one's own."""
+    made = bundle(SigningKey(RELEASE.key), signed)
+    return {**made, "verificationMaterial": {"certificate": {"rawBytes": sigstore.b64(RELEASE.der)}}}
+
+
+def own_annotations(signed: bytes) -> dict[str, str]:
+    return {
+        "dev.cosignproject.cosign/signature": sigstore.b64(SigningKey(RELEASE.key).sign(signed)),
+        "dev.sigstore.cosign/certificate": RELEASE.pem.decode(),
+    }
+
+
+WHO = {"issuer": sigstore.ISSUER, "subject": sigstore.SUBJECT}
+OWN = {"roots": OWN_ROOT.pem.decode(), "email": "release@acme.test"}
+
+
 def _notation(form: Form) -> Case:
     return Case(
         f"notation-{form}",
@@ -129,6 +214,20 @@ CASES = [
         huge=lambda r, d: sign_bundle(r, PATH, d, key("a"), edit_manifest=grow),
         twice=lambda r, d: sign_bundle(r, PATH, d, key("a"), signed=twice_in_statement(d)),
         is_signed=rests_a_bundle_on,
+    ),
+    *_certified(
+        "keyless",
+        {"keyless": WHO, "trustRoot": INSTANCE.trusted_root()},
+        {"keyless": {**WHO, "subject": "mallory@acme.test"}},
+        INSTANCE.bundle,
+        INSTANCE.annotations,
+    ),
+    *_certified(
+        "certificate",
+        {"certificate": OWN},
+        {"certificate": {**OWN, "email": "mallory@acme.test"}},
+        own_bundle,
+        own_annotations,
     ),
     Case(
         "gpg",
@@ -237,7 +336,10 @@ async def test_another_key_is_rejected(case: Case) -> None:
     registry, digest = signed(case)
     proofs, reasons, _ = await judged(build(case, digest, **case.stranger), claim_of(digest), registry)
     assert proofs == set()
-    assert re.search(r"unknown key|not signed by a (root )?key|leads to none in a trust store", reasons[0])
+    assert re.search(
+        r"unknown key|not signed by a (root )?key|leads to none in a trust store|another subject|not mallory",
+        reasons[0],
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")

@@ -34,7 +34,7 @@ from webhook.formats.cosign.signer import Cosign
 from webhook.formats.cosign.spec import CosignSpec
 from webhook.image import Digest, Repository, Subject
 from webhook.parsing import Invalid, convert_all
-from webhook.trust import Claim, KeyRef, Rejected, Unavailable, Unrelated, Untrusted
+from webhook.trust import Claim, Descriptor, KeyRef, Rejected, Unavailable, Unrelated, Untrusted
 
 PATH = "shop/app"
 
@@ -500,6 +500,30 @@ async def test_d01_layers(registry: FakeRegistry, image: Digest, count: int, acc
     assert accepted or any("more than 100 signatures; the rest was not read" in reason for reason in reasons)
 
 
+@pytest.mark.parametrize("full", ["the tag", "the list", "both"])
+async def test_c20_d01_a_place_full_of_rubbish_hides_nothing_in_another(full: str) -> None:
+    """Whoever may push could otherwise have an image denied that somebody else has signed."""
+    registry = FakeRegistry()
+    digest = registry.push_image(PATH, "v1")
+    if full != "the list":
+        for i in range(limits.MAX_LAYERS):
+            sign_classic(registry, PATH, digest, key("z"), annotations={"i": i})
+    if full != "the tag":
+        for i in range(limits.MAX_REFERRERS):
+            sign_bundle(registry, PATH, digest, key("z"), annotations={"i": str(i)})
+    good = sign_bundle(registry, PATH, digest, key("a"), fallback=full != "the tag")
+    if full != "the tag":
+        # Only under the fallback tag, where it was pushed before the registry had the list.
+        listed = registry.list_referrers
+
+        def without(repository: str, subject: Digest) -> list[Descriptor]:
+            return [one for one in listed(repository, subject) if one.digest != good]
+
+        registry.list_referrers = without  # type: ignore[method-assign]
+    proofs, reasons, _ = await judged(cosign(), claim_of(digest), registry)
+    assert {proof.identity for proof in proofs} == {key("a").fingerprint}, reasons[-1]
+
+
 async def test_d01_referrers_and_signatures(registry: FakeRegistry, image: Digest) -> None:
     for i in range(limits.MAX_REFERRERS):
         sign_bundle(registry, PATH, image, key("evil"), annotations={"i": str(i)})
@@ -509,16 +533,7 @@ async def test_d01_referrers_and_signatures(registry: FakeRegistry, image: Diges
     assert reasons[-1] == "more than 100 referrers; the rest was not read"
 
 
-async def test_d01_signatures_in_all_places_together(registry: FakeRegistry, image: Digest) -> None:
-    bad = classic_layer(registry, key("evil"), to_json(payload(PATH, image)))
-    push_signature_manifest(registry, PATH, image, [bad] * limits.MAX_LAYERS)
-    sign_bundle(registry, PATH, image, key("a"))
-    proofs, reasons, _ = await judged(cosign(), claim_of(image), registry)
-    assert proofs == set()
-    assert reasons[-1] == "more than 100 signatures; the rest was not read"
-
-
-async def test_d01_bytes_of_all_evidence_together(registry: FakeRegistry, image: Digest) -> None:
+async def test_d01_bytes_of_all_that_one_place_holds_together(registry: FakeRegistry, image: Digest) -> None:
     layer = classic_layer(registry, key("evil"), b"x")
     push_signature_manifest(registry, PATH, image, [{**layer, "size": limits.MAX_PAYLOAD}] * 9)
     _, reasons, _ = await judged(cosign(), claim_of(image), registry)

@@ -31,7 +31,7 @@ from tests.fake.hardware import (
     code_signing,
     name,
 )
-from tests.fake.pki import issue
+from tests.fake.pki import ODD, issue, with_odd_name
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key, sign_bundle
 from tests.formats.test_contract import claim_of, judged
@@ -406,6 +406,16 @@ def test_d01_a_chain_is_bounded() -> None:
     device.f9 = authority("Yubico PIV Attestation", device.root)
     reason = why_not("yubikey-piv", evidence + device.f9.pem + device.attest(public()), root.pem)
     assert reason == f"more than {limits.MAX_DEVICE_CHAIN} certificates below a root"
+
+
+def test_m10_a_name_that_nobody_can_read_breaks_the_policy_that_brings_it_and_nothing_else() -> None:
+    device, odd = yubikey(), with_odd_name(issue(ODD, ca=True)).pem.decode()
+    evidence = device.f9.pem + device.attest(public())
+    held("yubikey-piv", evidence, device.root.pem)
+    why = ": a certificate whose names cannot be read"
+    assert refused("yubikey-piv", evidence + odd, device.root.pem) == f".evidence{why}"
+    assert refused("yubikey-piv", evidence, device.root.pem + odd) == f".roots{why}"
+    assert refused("code-signing-oid", evidence + odd, device.root.pem) == f".evidence{why}"
 
 
 def test_d08_names_that_are_all_alike_cost_a_bounded_number_of_checks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,9 @@ def test_p03_an_issuer_and_a_subject_each_in_exactly_one_form(names: tuple[str, 
         ({"issuer": "https://*.test", "subject": "x"}, ".keyless.issuer: no character stands for others"),
         ({"issuerRegex": ".*", "subject": "x"}, ".keyless.issuerRegex: it fits every issuer"),
         ({"issuerRegex": "(?s).*|https://a\\.test", "subject": "x"}, ".keyless.issuerRegex: it fits every issuer"),
+        ({"issuerRegex": "https://.*", "subject": "x"}, ".keyless.issuerRegex: it fits every issuer"),
+        ({"issuerRegex": "https?://[^/]+", "subject": "x"}, ".keyless.issuerRegex: it fits every issuer"),
+        ({"issuerRegex": "\\w+://.+", "subject": "x"}, ".keyless.issuerRegex: it fits every issuer"),
         ({"issuer": "https://a.test", "subjectRegex": "("}, ".keyless.subjectRegex: not a regular expression of RE2"),
         ({"issuer": "https://a.test", "subjectRegex": "(?=x)"}, ".keyless.subjectRegex: not a regular expression"),
         (
@@ -135,8 +138,18 @@ def test_c16_an_identity_and_a_key_in_one_signer_are_refused(others: dict[str, A
     [
         ({"issuer": "https://a.test", "subjectRegex": ".*"}, "keyless.subjectRegex .* fits anybody"),
         ({"issuer": "https://a.test", "subjectRegex": ".+|dev"}, "keyless.subjectRegex .+|dev fits anybody"),
-        ({"issuer": "https://a.test", "subjectRegex": "[a-z]+@.*"}, "keyless.subjectRegex [a-z]+@.* holds no text"),
-        ({"issuerRegex": "\\w+://.+", "subject": "x"}, "keyless.issuerRegex \\\\w+://.+ holds no text"),
+        ({"issuer": "https://a.test", "subjectRegex": "[a-z]+@.*"}, "keyless.subjectRegex [a-z]+@.* fits anybody"),
+        ({"issuer": "https://a.test", "subjectRegex": "https://.*"}, "keyless.subjectRegex https://.* fits anybody"),
+        (
+            {"issuer": "https://a.test", "subjectRegex": "https://github.com/.*"},
+            "keyless.subjectRegex https://github.com",
+        ),
+        (
+            {"issuer": "https://a.test", "subjectRegex": ".+@gmail.com"},
+            "keyless.subjectRegex .+@gmail.com fits anybody",
+        ),
+        ({"issuer": "https://a.test", "subjectRegex": "[0-9]+"}, "keyless.subjectRegex [0-9]+ holds no text"),
+        ({"issuerRegex": "[a-w]+", "subject": "x"}, "keyless.issuerRegex [a-w]+ holds no text"),
         ({"github": {"repository": "*/shop"}}, "GitHub: */shop fits projects of anybody"),
         ({"gitlab": {"project": "**/shop"}}, "GitLab: **/shop fits projects of anybody"),
     ],
@@ -153,6 +166,8 @@ def test_p09_what_fits_anybody_is_warned_about(keyless: dict[str, Any], danger: 
     [
         {"issuer": "https://a.test", "subjectRegex": ".*@acme\\.test"},
         {"issuer": "https://a.test", "subject": "x"},
+        {"issuer": "https://a.test", "subjectRegex": "https://github\\.com/acme/.*"},
+        {"issuerRegex": "https://token\\.actions\\.githubusercontent\\.com/.*", "subject": "x"},
         {"github": {"repository": "acme/*"}},
     ],
 )

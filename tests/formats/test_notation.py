@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import (
     BasicConstraints,
@@ -41,7 +42,7 @@ from tests.fake.notation import (
     store,
     trusting,
 )
-from tests.fake.pki import DAY, NOW, TIME_STAMPING
+from tests.fake.pki import DAY, NOW, ODD, TIME_STAMPING, Issued, with_odd_name
 from tests.fake.registry import FakeRegistry
 from tests.formats.test_contract import claim_of
 from webhook import limits
@@ -614,6 +615,45 @@ async def test_n08_what_was_revoked_after_a_trusted_time_had_been_good_then() ->
     assert "revoked" in await later.refusal(STAMPED)
     ever = telling(Signed(LISTED, stamp=stamped_by(TSA)), crl=revocation_list(BETWEEN, Entry(LISTED)))
     assert "revoked" in await ever.refusal(STAMPED)
+
+
+@BOTH
+async def test_c20_a_strangers_certificate_whose_name_nobody_can_read_hides_no_good_signature(form: Form) -> None:
+    stranger = party(ODD)
+    assert isinstance(stranger.private, ec.EllipticCurvePrivateKey)
+    odd = with_odd_name(Issued(stranger.certificate, stranger.private))
+    signed = Signed(Party(odd.certificate, stranger.private), form)
+    assert "its certificate's subject cannot be read" in await signed.refusal(CA)
+    # Nor where anybody may have signed.
+    assert "its certificate's subject cannot be read" in await signed.refusal(CA, level="audit")
+    sign_notation(signed.registry, PATH, signed.digest, SIGNER, form)
+    proofs, reasons, causes = await judged(build(CA), claim_of(signed.digest), signed.registry)
+    assert len(proofs) == 1, (reasons, causes)
+
+
+def with_an_extended_certificate(token: bytes) -> bytes:
+    """Among its certificates is one of a kind from before X.509 had extensions (RFC 5652, 10.2.2)."""
+    from asn1crypto import cms
+
+    whole = cms.ContentInfo.load(token)
+    [*written] = whole["content"]["certificates"]
+    info = {"version": 0, "certificate": written[0].chosen, "attributes": []}
+    signed = {"extended_certificate_info": info, "signature_algorithm": {"algorithm": "sha256_rsa"}, "signature": b"x"}
+    old = cms.CertificateChoices("extended_certificate", cms.ExtendedCertificate(signed))
+    whole["content"]["certificates"] = cms.CertificateSet([*written, old])
+    return bytes(whole.dump(force=True))
+
+
+@BOTH
+async def test_c13_c20_a_timestamp_that_nobody_can_read_hides_no_good_signature(form: Form) -> None:
+    """Timestamps are not signed: whoever may push could put any into what a trusted signer made."""
+    stamp = stamped_by(TSA)
+    signed = Signed(form=form, stamp=lambda signature: with_an_extended_certificate(stamp(signature)))
+    assert "timestamp: " in await signed.refusal(STAMPED)
+    sign_notation(signed.registry, PATH, signed.digest, SIGNER, form, stamp=stamp)
+    proofs, reasons, causes = await judged(build(STAMPED), claim_of(signed.digest), signed.registry)
+    assert [proof.signed_at for proof in proofs] == [NOW], (reasons, causes)
+    assert len(reasons) == 1
 
 
 # ── N-06: the authorities behind timestamps ──────────────────────────────────────────────────────────────────────────

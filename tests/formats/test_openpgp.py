@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import itertools
+import time
 from typing import Any
 
 import pysequoia
@@ -69,6 +70,15 @@ def why_not(key_at: dt.datetime, *parts: bytes) -> str:
 
 # ── what a keyring may be ────────────────────────────────────────────────────────────────────────────────────────────
 TWO = certificate(A) + certificate(B)
+
+
+def test_d05_a_keyring_that_begins_a_thousand_times_takes_no_longer_than_its_bytes() -> None:
+    """Whoever may write a Secret could otherwise stop every replica for minutes."""
+    many = b"-----BEGIN PGP PUBLIC KEY BLOCK-----" * (limits.MAX_KEY_MATERIAL // 36)
+    began = time.monotonic()
+    with pytest.raises(Invalid, match="not `-----BEGIN PGP PUBLIC KEY BLOCK-----` and its end alone"):
+        parse_keyring(many, "keys")
+    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(

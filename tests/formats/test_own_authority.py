@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.fake import sigstore
-from tests.fake.pki import CODE_SIGNING, DAY, NOW, TIME_STAMPING, Issued, issue, timestamp
+from tests.fake.pki import CODE_SIGNING, DAY, NOW, ODD, TIME_STAMPING, Issued, issue, timestamp, with_odd_name
 from tests.fake.signing import BUNDLE, IN_TOTO, SigningKey, key
 from tests.fake.sigstore import Json, Made, Sigstore, b64
 from tests.formats.test_keyless import PAYLOAD, STATEMENT, build, bundled, classic, proof, refused
@@ -167,6 +167,13 @@ def test_a_subject_that_cannot_be_read() -> None:
     unreadable: Any = Unreadable()
     with pytest.raises(Rejected, match="its certificate's subject cannot be read"):
         CertifiedName("subject", "CN=x").check(unreadable)
+
+
+def test_a_subject_that_is_no_text() -> None:
+    names = [(x509.SubjectAlternativeName(list(NAMES)), False)]
+    odd = with_odd_name(issue(ODD, ROOT, purposes=[CODE_SIGNING], extensions=names), ROOT.key)
+    assert refused(signer(name={"subject": "CN=release"}), signed(odd)) == "its certificate's subject cannot be read"
+    proof(signer(), signed(odd))
 
 
 def test_c09_a_chain_that_is_not_valid_now() -> None:

@@ -20,10 +20,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.fake.pki import CODE_SIGNING, DAY, TIME_STAMPING, Issued, issue
+from tests.fake.pki import CODE_SIGNING, DAY, Issued, issue
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key
-from tests.fake.sigstore import CertificateLog, Fulcio, Sigstore, TransparencyLog
+from tests.fake.sigstore import Sigstore
+from tests.fake.sigstore_cosign import ISSUER, signing_config, sigstore_of_today, trusted_root, write_keys
 from tests.fake.sigstore_http import serving, token
 from tests.formats.test_keyless import build
 from webhook.formats.cosign.keyless import Keyless
@@ -38,7 +39,7 @@ from webhook.verdict import Proof
 MISSING = [name for name in ("cosign", "docker-registry") if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"NO {' AND NO '.join(MISSING).upper()}: nothing is signed live")
 
-ISSUER, EMAIL = "https://accounts.acme.test", "dev@acme.test"
+EMAIL = "dev@acme.test"
 GITHUB = "https://token.actions.githubusercontent.com"
 WORKFLOW = "https://github.com/acme/shop/.github/workflows/release.yml@refs/tags/v1"
 OLD = ("--use-signing-config=false", "--new-bundle-format=false")
@@ -94,17 +95,8 @@ class World:
             return str(response.headers.get("Location", ""))
 
     def signing_config(self, *, rekor: int | None = None, stamped: bool = False, fulcio: bool = True) -> str:
-        since = "start-time=2024-01-01T00:00:00Z,operator=test"
-        words = []
-        if fulcio:
-            words += [f"--fulcio=url={self.url},api-version=1,{since}"]
-            words += [f"--oidc-provider=url={ISSUER},api-version=1,{since}"]
-        if rekor is not None:
-            words += [f"--rekor=url={self.url},api-version={rekor},{since}", "--rekor-config=ANY"]
-        if stamped:
-            words += [f"--tsa=url={self.url}/tsa,api-version=1,{since}", "--tsa-config=ANY"]
         name = f"config-{rekor}-{stamped}-{fulcio}.json"
-        self.run("signing-config", "create", *words, "--out", name)
+        self.run(*signing_config(self.url, self.folder / name, rekor=rekor, stamped=stamped, fulcio=fulcio))
         return name
 
     def sign(self, image: str, *words: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -153,38 +145,13 @@ def registry(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("live")
-    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    stamps = issue("live tsa root", ca=True, begins=now - DAY, ends=now + 30 * DAY)
-    instance = Sigstore(
-        fulcio=Fulcio.make(now - DAY, now + 30 * DAY),
-        certificates=CertificateLog(key("live-ct")),
-        log=TransparencyLog(key("live-rekor"), "rekor.live.test - 1"),
-        log_v2=TransparencyLog(key("live-rekor2"), "rekor2.live.test"),
-        stamps=stamps,
-    )
-    instance.stamper = issue("live tsa", stamps, purposes=[TIME_STAMPING], begins=now - DAY, ends=now + 30 * DAY)
-    files = {
-        "fulcio.pem": (instance.fulcio.intermediate.pem + instance.fulcio.root.pem).decode(),
-        "ctfe.pub": instance.certificates.key.pem,
-        "rekor.pub": instance.log.key.pem,
-        "rekor2.pub": instance.log_v2.key.pem,
-        "tsa.pem": (instance.stamper.pem + stamps.pem).decode(),
-    }
-    for name, content in files.items():
-        (folder / name).write_text(content)
+    instance = sigstore_of_today("live")
+    write_keys(instance, folder)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SIGSTORE_", "COSIGN_"))}
     environment = {**clean, "HOME": str(folder), "COSIGN_PASSWORD": "", "COSIGN_YES": "true"}
     with registry(folder) as address, serving(instance) as (url, asked):
         made = World(folder, address, url, instance, asked, environment)
-        since = "start-time=2024-01-01T00:00:00Z"
-        made.run(
-            "trusted-root", "create", "--no-default-fulcio", "--no-default-ctfe", "--no-default-rekor",
-            "--no-default-tsa", f"--fulcio=url={url},certificate-chain=fulcio.pem",
-            f"--rekor=url=http://rekor.live.test,public-key=rekor.pub,{since},origin=rekor.live.test",
-            f"--rekor=url=http://rekor2.live.test,public-key=rekor2.pub,{since},origin=rekor2.live.test",
-            f"--ctfe=url={url},public-key=ctfe.pub,{since}", f"--tsa=url={url}/tsa,certificate-chain=tsa.pem",
-            "--out", "trusted_root.json",
-        )  # fmt: skip
+        made.run(*trusted_root(instance, folder, url))
         yield made
 
 

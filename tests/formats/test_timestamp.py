@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests import captures
-from tests.fake.pki import CODE_SIGNING, DAY, NOW, TIME_STAMPING, Issued, issue, timestamp
+from tests.fake.pki import CODE_SIGNING, DAY, NOW, ODD, TIME_STAMPING, Issued, issue, timestamp, with_odd_name
 from webhook import limits
 from webhook.formats._timestamp import Authority, Timestamp, read_authorities, verify_timestamp
 from webhook.formats._x509 import parse_certificates
@@ -142,6 +142,17 @@ def test_c13_what_is_no_timestamp(change: Callable[[bytes], bytes]) -> None:
         verify_timestamp(change(timestamp(TSA, MESSAGE)), MESSAGE, ALL)
 
 
+def test_c13_what_the_library_finds_late_is_a_rejection_too() -> None:
+    """A certificate that nobody needs is of a version that there is not; the library looks at it after everything else."""
+    token = timestamp(TSA, MESSAGE, certificates=[TSA, ROOT])
+    assert verify_timestamp(token, MESSAGE, ALL) == Timestamp(NOW)
+    version = b"\xa0\x03\x02\x01\x02"
+    odd = token.replace(ROOT.der, ROOT.der.replace(version, b"\xa0\x03\x02\x01\x19", 1))
+    assert odd != token
+    with pytest.raises(Rejected, match="timestamp: 25 is not a valid X509 version"):
+        verify_timestamp(odd, MESSAGE, ALL)
+
+
 def test_c13_every_single_changed_byte_is_rejected_or_changes_nothing_that_counts() -> None:
     token = timestamp(TSA, MESSAGE)
     for i in range(0, len(token), 3):
@@ -156,6 +167,12 @@ def test_v01_authorities_without_a_root_are_refused() -> None:
     for certificates in ((), (TSA,), (BETWEEN, TSA)):
         with pytest.raises(Invalid, match=r"^tsa: no self-signed root"):
             trusted(*certificates)
+
+
+def test_v01_an_authority_whose_name_nobody_can_read_is_refused() -> None:
+    for odd in (with_odd_name(issue(ODD, ca=True)), with_odd_name(issue(ODD, ROOT, ca=True), ROOT.key)):
+        with pytest.raises(Invalid, match=r"^tsa: a certificate whose names cannot be read"):
+            trusted(ROOT, odd)
 
 
 def test_each_pinned_certificate_is_an_authority_of_its_own() -> None:

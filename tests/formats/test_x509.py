@@ -68,6 +68,30 @@ def test_c09_every_certificate_is_valid_at_the_time_and_not_the_leaf_alone() -> 
         chain(LEAF, [BETWEEN], [ROOT], NOW + 1.5 * DAY)
 
 
+def test_c09_an_authority_for_something_else_issues_no_signers() -> None:
+    """As cosign has it: what an authority says it is for holds for all below it, a company's TLS authority for one."""
+
+    def below(*purposes: x509.ObjectIdentifier) -> tuple[Issued, Issued]:
+        says = [(x509.ExtendedKeyUsage(purposes), False)] if purposes else []
+        between = issue("between", ROOT, ca=True, ends=NOW + 2 * DAY, extensions=says)
+        return issue("leaf", between, purposes=[CODE_SIGNING]), between
+
+    for purposes in (
+        (),
+        (CODE_SIGNING,),
+        (ExtendedKeyUsageOID.SERVER_AUTH, CODE_SIGNING),
+        (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,),
+    ):
+        leaf, between = below(*purposes)
+        assert chain(leaf, [between], [ROOT]) == ["CN=leaf", "CN=between", "CN=root"]
+    for purpose in (ExtendedKeyUsageOID.SERVER_AUTH, TIME_STAMPING):
+        leaf, between = below(purpose)
+        with pytest.raises(Rejected, match="leads to no trusted one: an authority of it is not for code signing"):
+            chain(leaf, [between], [ROOT])
+        # Whoever names it as an anchor trusts it for signers.
+        assert chain(leaf, [], [between]) == ["CN=leaf", "CN=between"]
+
+
 def test_d01_intermediates_are_bounded() -> None:
     many = [issue(f"i{i}", ROOT, ca=True) for i in range(limits.MAX_INTERMEDIATES - 1)]
     assert chain(LEAF, [*many, BETWEEN], [ROOT])

@@ -22,6 +22,7 @@ from webhook.verdict import Allowed, Answer, Denied, Proof, Uncovered
 NOW = captures.NOW
 HOUR = dt.timedelta(hours=1)
 APP = f"{HOST}/app:v1"
+NOTATION = "x509.subject: C=US, ST=WA, O=Acme, CN=Acme Signer"
 IDENTITY = "issuer=https://accounts.example,subject=dev@example.com"
 
 
@@ -84,6 +85,7 @@ def texts(time: dt.datetime) -> str:
     ("signer", "spec", "how"),
     [
         (Known(), {"signers": [IDENTITY]}, f"by {IDENTITY}"),
+        (Known(NOTATION, format="notation"), {"signers": [NOTATION]}, f"by {NOTATION}"),
         (Known(serial="1f"), {"certSerials": ["00:1F"]}, "with certificate 1f"),
         (Known(signed_at=NOW - HOUR), {"signedAfter": texts(NOW - 2 * HOUR)}, "at 2026-11-23T23:38:00+00:00"),
         (Known(signed_at=NOW - 2 * HOUR), {"signedBefore": texts(NOW - HOUR)}, "at 2026-11-23T22:38:00+00:00"),
@@ -106,6 +108,7 @@ async def test_c08_what_a_deny_list_names_does_not_count(
     ("signer", "spec"),
     [
         (Known(), {"signers": ["issuer=https://accounts.example,subject=other@example.com"]}),
+        (Known(NOTATION), {"signers": ["x509.subject: C=US, ST=WA, O=Acme"]}),
         (Known(serial="1e"), {"certSerials": ["1f"]}),
         (Known(), {"certSerials": ["1f"]}),
         (Known(signed_at=NOW - 2 * HOUR), {"signedAfter": texts(NOW - HOUR)}),

@@ -233,9 +233,10 @@ def test_json_has_one_object_per_image() -> None:
             ],
             "attestations": [{"name": "c", "satisfied": None, "identity": None, "reason": "down", "proofs": []}],
             "exception": None,
+            "outage": None,
         },
-        {"name": "cluster/q", "satisfied": False, "signers": [], "attestations": [], "exception": None},
-        {"name": "cluster/r", "satisfied": None, "signers": [], "attestations": [], "exception": None},
+        {"name": "cluster/q", "satisfied": False, "signers": [], "attestations": [], "exception": None, "outage": None},
+        {"name": "cluster/r", "satisfied": None, "signers": [], "attestations": [], "exception": None, "outage": None},
     ]
     assert first["reasons"] == [
         f"{PLACE} x:v1 ({DIGEST[:19]}…): policy cluster/q: no signature. Fix: sign it [warn only]",

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 
 from tests import captures
 from tests.fake.notation import authority, ocsp_answer, party, responder_at, sign_notation, store, trusting
-from tests.fake.openpgp import bound, certificate, keyring_spec, openpgp_key, self_signed, sign_gpg
+from tests.fake.openpgp import (
+    DAY,
+    MADE,
+    OpenPGPKey,
+    bound,
+    certificate,
+    keyring_spec,
+    openpgp_key,
+    self_signed,
+    sign_gpg,
+)
 from tests.fake.registries import ANONYMOUS, FakeKeychain, FakeRegistries
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import SigningKey, key, sign_bundle, sign_classic
@@ -252,9 +262,9 @@ async def test_what_never_answers_is_undecided_under_every_policy(
     monkeypatch.setattr(FakeRegistry, "resolve", never)
     denies = policy("shop/deny", {"deny": {"digests": [digest_of(b"x")]}})
     rulings = await world.rulings([cosign(), denies], f"{HOST}/app:v1", seconds=0.01)
-    pending = Undecided(("it could not be read in time",))
+    pending = Undecided(("it could not be read in time",), outage=True)
     # A deny list that has not been compared is not to be lifted.
-    assert [r.outcome for r in rulings] == [pending, dataclasses.replace(pending, final=True)]
+    assert [r.outcome for r in rulings] == [pending, dataclasses.replace(pending, final=True, outage=False)]
 
 
 async def test_v01_a_policy_that_demands_nothing_allows_nothing(world: World) -> None:
@@ -625,6 +635,34 @@ async def test_c07_a_threshold_counts_identities_across_formats(world: World) ->
     assert isinstance(three, Denied)
     assert three.fix is not None
     assert f'"qa" (key GPG:{openpgp_key("a").fingerprint})' in three.fix
+
+
+async def test_c07_one_key_in_two_traditions_is_one_signer(world: World) -> None:
+    """Whoever holds a key can put it into as many OpenPGP certificates as they like: each has a fingerprint of its own."""
+    digest = world.registry.push_image("app", "v1")
+    mine, again = OpenPGPKey(key("a").private), OpenPGPKey(key("a").private, MADE + DAY)
+    other = openpgp_key("other")
+    rings = {"gpg": mine, "again": again, "other": other}
+    signers: list[dict[str, Any]] = [{"name": "cosign", "cosign": {"key": key("a").pem}}]
+    signers += [{"name": name, "gpg": keyring_spec(certificate(one))} for name, one in rings.items()]
+    sign_bundle(world.registry, "app", digest, key("a"))
+    for one in rings.values():
+        sign_gpg(world.registry, "app", digest, one)
+    assert mine.fingerprint != again.fingerprint
+    for two, allowed in (
+        ("cosign, gpg", False),
+        ("gpg, again", False),
+        ("cosign, again", False),
+        ("cosign, other", True),
+        ("again, other", True),
+    ):
+        outcome = await world.outcome(
+            [policy(f"shop/{two[:5]}", {"signers": signers, "require": f"2 of ({two})"})], f"{HOST}/app:v1"
+        )
+        assert isinstance(outcome, Allowed if allowed else Denied), two
+    denies = policy("denies", {"deny": {"keys": [key("a").fingerprint]}})
+    covering = policy("shop/web", {"signers": signers[1:2]})
+    assert not (await world.answer([denies, covering], f"{HOST}/app:v1")).allowed
 
 
 async def test_f25_a_reference_is_judged_as_the_signer_it_leads_to(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests import captures
 from tests.fake.kube import FakeKube
+from tests.fake.pki import ODD, issue, with_odd_name
 from tests.fake.sigstore import Sigstore
 from tests.policies import HOME, KEY, OTHER_KEY
 from webhook.formats import FORMATS
@@ -20,6 +21,7 @@ from webhook.operator import resync
 from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.operator.status import status_of
+from webhook.policy import parse
 from webhook.policy.keyref import PublicRoot, UrlKey
 from webhook.policy.parse import API_VERSION
 from webhook.trust import Unresolved
@@ -188,6 +190,40 @@ async def test_states_are_counted_as_policies_come_change_and_go(world: World) -
     world.policies.gone(world.policy(INLINE, version=3))
     world.listed([world.policy(BY_SECRET, "lacking")], "10")
     assert counted() == {"in_force": 1}
+
+
+async def test_m10_a_certificate_that_nobody_can_read_breaks_one_policy(world: World) -> None:
+    """A Secret is no policy, so nobody looks at it when it is written."""
+    odd = with_odd_name(issue(ODD, ca=True))
+    world.secret(odd.pem, "tsa")
+    world.secret(odd.pem + issue("root", ca=True).pem, "both")
+    authority = {"roots": issue("root", ca=True).pem.decode(), "email": "a@acme.test"}
+    listed = [world.policy(INLINE, "other")]
+    for name in ("tsa", "both"):
+        stamp = {"tsa": f"secret://{name}#cosign.pub", "require": True}
+        spec = {"images": ["**"], "signers": [{"name": "a", "cosign": {"certificate": authority, "timestamp": stamp}}]}
+        listed.insert(0, world.policy(spec, name))
+    world.listed(listed, "1")
+    await world.policies.read_keys()
+    states = {key.name: known.state for key, known in world.policies.in_force.items()}
+    assert states == {"other": "in_force", "tsa": "broken", "both": "broken"}
+
+
+def test_v02_an_unforeseen_error_breaks_one_policy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = parse.parse_policy
+
+    def parsed(key: PolicyKey, *rest: Any) -> Any:
+        if key == SHOP:
+            raise TypeError("CANARY")
+        return real(key, *rest)
+
+    monkeypatch.setattr(parse, "parse_policy", parsed)
+    world.listed([world.policy(INLINE), world.policy(INLINE, "other")], "1")
+    assert world.state == "broken"
+    assert world.policies.in_force[PolicyKey("shop", "other")].state == "in_force"
+    [complaint] = world.policies.in_force[SHOP].complaints
+    assert complaint.startswith("spec: an internal error, id ")
+    assert "CANARY" not in complaint
 
 
 def test_of_a_document_no_more_is_kept_than_is_needed(world: World) -> None:

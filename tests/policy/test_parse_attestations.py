@@ -299,6 +299,7 @@ def test_every_field_of_a_deny_list_reaches_the_policy() -> None:
     ("spec", "wanted"),
     [
         ({"signers": ["mallory"]}, "spec.deny.signers[0]: mallory: not an identity"),
+        ({"signers": ["x509.subject:"]}, "spec.deny.signers[0]: x509.subject:: not an identity"),
         ({"signers": ["issuer=,subject=x"]}, "spec.deny.signers[0]: issuer=,subject=x: not an identity"),
         ({"certSerials": ["xyz"]}, "spec.deny.certSerials[0]: xyz: not a serial number in hex"),
         ({"certSerials": [""]}, "spec.deny.certSerials[0]: : not a serial number in hex"),

@@ -36,7 +36,7 @@ from webhook.judge.workload import Question
 from webhook.observe.log import ReviewLine, ReviewLog
 from webhook.observe.metrics import Decision, Metrics
 from webhook.parsing import Invalid
-from webhook.verdict import Answer, Use
+from webhook.verdict import Answer, Borne, Use
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,9 @@ FindPins = Callable[[Question, float], Awaitable[tuple[Pin, ...]]]
 
 Tell = Callable[[Use], None]
 """Hears of each Pod that an exception let in. Waits for nothing and fails nothing."""
+
+Bear = Callable[[Borne], None]
+"""Hears of each Pod that `onOutage` let in. The same."""
 
 _DURATION: Final = re.compile(
     r"(?:(?P<minutes>[0-9]{1,2})m)?(?:(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,9})?)s)?|(?P<ms>[0-9]{1,5})ms"
@@ -81,11 +84,19 @@ class Admission:
     """The handlers of the webhook port. `waiting` reviews are bounded: beyond that, an answer at once."""
 
     def __init__(
-        self, decide: Decide, pins: FindPins, tell: Tell, lint: Lint, metrics: Metrics, log: ReviewLog
+        self,
+        decide: Decide,
+        pins: FindPins,
+        tell: Tell,
+        lint: Lint,
+        metrics: Metrics,
+        log: ReviewLog,
+        bear: Bear = lambda _: None,
     ) -> None:
         self._decide = decide
         self._pins = pins
         self._tell = tell
+        self._bear = bear
         self._lint = lint
         self._metrics = metrics
         self._log = log
@@ -108,7 +119,16 @@ class Admission:
         self._record(review, answer, time.perf_counter() - started)
         if answer.excused:
             self._tell_of_uses(review.request, answer)
+        if answer.tolerated:
+            self._tell_of_outage(review.request, answer)
         return web.Response(body=render(review.request.uid, answer), content_type="application/json")
+
+    def _tell_of_outage(self, request: Request, answer: Answer) -> None:
+        """Once for a Pod, however many of its images: by nothing that was known, if that holds of one of them."""
+        name, uid = read_name(request)
+        rulings = answer.tolerated
+        self._metrics.borne(known_good=all(one.tolerance and one.tolerance.verified_at for one in rulings))
+        self._bear(Borne(rulings, request.namespace, name, uid, datetime.now(UTC)))
 
     def _tell_of_uses(self, request: Request, answer: Answer) -> None:
         """One use for each exception, however many images of the Pod it excuses."""
@@ -186,7 +206,10 @@ class Admission:
                 digest=annotations.get("digest", ""),
                 signer=annotations.get("signer", ""),
                 exception=annotations.get("exception", ""),
-                reason=answer.message or annotations.get("excused") or annotations.get("not-enforced", unjudged),
+                reason=answer.message
+                or annotations.get("outage")
+                or annotations.get("excused")
+                or annotations.get("not-enforced", unjudged),
             )
         )
 

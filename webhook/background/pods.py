@@ -78,7 +78,8 @@ class Sight:
         """What was packed."""
         namespace, account, labels, secrets, images, running = _UNPACK(packed)
         placed = tuple(Placed(where, image, kind, name) for where, image, kind, name in images)
-        return cls(Question(Workload(namespace, account, dict(labels)), secrets, placed), running)
+        # Nothing is admitted by looking, so nothing is spent and nothing remembered of it.
+        return cls(Question(Workload(namespace, account, dict(labels)), secrets, placed, dry_run=True), running)
 
 
 _UNPACK: Final = msgspec.msgpack.Decoder(

@@ -21,16 +21,18 @@ from aiohttp.streams import StreamReader
 
 from webhook import limits
 from webhook.admission.lint import Lint
-from webhook.admission.server import Admission, Tell
+from webhook.admission.server import Admission, Bear, Tell
 from webhook.console import server as console_server
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider, FindNamespace, KeychainOf, Uses
 from webhook.judge.evaluate import Judge
+from webhook.judge.knowngood import KnownGood
 from webhook.keys import publicgood
 from webhook.keys.https import HttpsKeys
 from webhook.keys.pkcs11 import Modules, TokenKeys
 from webhook.keys.publicgood import PublicGood, Start
 from webhook.keys.remote import RemoteKeys, Source
+from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
 from webhook.observe.metrics import Metrics
@@ -74,10 +76,16 @@ def compose(
     clock: Callable[[], dt.datetime] = now,
     find_namespace: FindNamespace | None = None,
     uses: Uses | None = None,
+    records: Records | None = None,
 ) -> Decider:
-    """The judge over these policies and registries; without `uses`, those of exceptions are counted in this process."""
+    """The judge over these policies and registries.
+
+    Without `uses`, those of exceptions are counted in this process; without `records`, what was verified is forgotten with it.
+    """
     judge = Judge(registries, pool=pool, now=clock, observer=metrics)
-    return Decider(judge, store, keychain_of, find_namespace, uses=uses)
+    known_good = KnownGood(records)
+    metrics.records.set_function(lambda: len(known_good.records))
+    return Decider(judge, store, keychain_of, find_namespace, uses=uses, known_good=known_good)
 
 
 _EXCEPTION_STATES: Final = ("in_force", "not_approved", "expired", "used_up", "broken")
@@ -148,9 +156,10 @@ async def listening(
     ports: Ports,
     not_ready: Callable[[], str | None],
     tell: Tell = lambda _: None,
+    bear: Bear = lambda _: None,
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
-    admission = Admission(decider.answer, decider.pins, tell, Lint(FORMATS, home, now), metrics, log)
+    admission = Admission(decider.answer, decider.pins, tell, Lint(FORMATS, home, now), metrics, log, bear)
     reviews = _Port(admission.routes(), ["POST"], limits.MAX_REVIEW, leaves=lambda: not_ready() is not None)
     console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (

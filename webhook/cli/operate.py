@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from webhook import limits
 from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports, Tuf
@@ -26,6 +27,7 @@ from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
 from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
+from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog, log_as_json
 from webhook.observe.metrics import Metrics
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     # The extra `operator`: its libraries are imported when the command runs.
     from webhook.kube.client import Kube
+    from webhook.kube.lease import Lease
     from webhook.operator.exceptions import Exceptions
     from webhook.operator.installation import Installation
     from webhook.operator.policies import Policies
@@ -55,6 +58,7 @@ _log = logging.getLogger(__name__)
 
 _CERTIFICATE_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 0.2
+_RECORDS_SECONDS: Final = 5.0
 _STATES: Final = ("in_force", "unresolved", "broken")
 
 
@@ -92,6 +96,14 @@ def command(
     rescan_hours: Annotated[
         float, typer.Option(min=0.1, max=720, help="How often all that runs is judged again, if nothing else makes it.")
     ] = 12.0,
+    outage_records: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=limits.MAX_RECORDS,
+            help="How many records of what was verified are kept in the cluster, for policies with onOutage: last-known-good. 0: none.",
+        ),
+    ] = 8_000,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -118,6 +130,7 @@ def command(
         local.modules(pkcs11_module, pkcs11_pins),
         notify,
         local.tuf(tuf_url, tuf_root),
+        Records(outage_records),
         identity=identity or socket.gethostname(),
         address=address,
         ports=Ports(port, metrics_port),
@@ -136,6 +149,7 @@ async def _operate(
     modules: Modules,
     notify: "yarl.URL | None",
     tuf: Tuf,
+    records: Records,
     *,
     identity: str,
     address: str,
@@ -151,6 +165,7 @@ async def _operate(
     from webhook.operator.configuration import owner_of
     from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
+    from webhook.operator.outages import OutageEvents
     from webhook.operator.policies import Policies
 
     stopping = running.signals()
@@ -178,8 +193,9 @@ async def _operate(
             return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
 
         decider = hosting.compose(
-            store, registries, keychain_of, pool, metrics, find_namespace=_finding_namespaces(kube, store), uses=uses
-        )
+            store, registries, keychain_of, pool, metrics,
+            find_namespace=_finding_namespaces(kube, store), uses=uses, records=records,
+        )  # fmt: skip
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
             lambda: policies.in_force,
@@ -188,14 +204,9 @@ async def _operate(
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
         end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work, what_runs.work)))
-
-        async def lead_no_longer() -> None:
-            """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
-            await end_leading()
-            await lease.release()
-
         background(_following(kube, policies, uses.exceptions, store, stopping))
-        background(uses.work())
+        outages = OutageEvents(kube, policies)
+        background(_together(uses.work, outages.work))
 
         log = ReviewLog()
         stack.callback(log.close)
@@ -205,6 +216,7 @@ async def _operate(
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
+        background(_together(decider.follow_changes, await _remember(kube, installation, records)))
 
         def not_ready() -> str | None:
             if not stopping.empty():
@@ -214,10 +226,17 @@ async def _operate(
         listening = hosting.listening(
             decider, metrics, log, certificate.context,
             home=installation.namespace, address=address, ports=ports, not_ready=not_ready, tell=uses.tell,
+            bear=outages.tell,
         )  # fmt: skip
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
-        await running.stopped(stopping, drain_seconds, lead_no_longer)
+        await running.stopped(stopping, drain_seconds, lambda: _lead_no_longer(end_leading, lease))
+
+
+async def _lead_no_longer(end: running.End, lease: "Lease") -> None:
+    """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
+    await end()
+    await lease.release()
 
 
 def _finding_namespaces(kube: "Kube", store: PolicyStore) -> FindNamespace:
@@ -240,6 +259,21 @@ def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier
     exceptions = Exceptions(store)
     hosting.gauge_exceptions(metrics, lambda: [state_of(one, hosting.now()) for one in exceptions.known.values()])
     return ClusterUses(kube, exceptions, hosting.now, notifier)
+
+
+async def _remember(
+    kube: "Kube", installation: "Installation", records: Records
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Reads what was verified before we started; returns what keeps it up from then on. A start waits a little for it."""
+    from webhook.operator.records import ClusterRecords
+
+    if not records.most:
+        return lambda: asyncio.sleep(0)
+    kept = ClusterRecords(kube, installation, records, hosting.now)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_RECORDS_SECONDS):
+            await kept.read()
+    return kept.work
 
 
 async def _together(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -16,12 +16,14 @@ from webhook.admission.tls import ServingCertificate, write_self_signed
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import Home, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
+from webhook.cli.records import RecordsFile
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
 from webhook.formats import FORMATS
 from webhook.keys import publicgood
 from webhook.keys.files import ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
 from webhook.keys.remote import RemoteKeys
+from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
 from webhook.memory.uses import UsesHere
 from webhook.observe.log import ReviewLog, log_as_json
@@ -63,6 +65,14 @@ def command(
     pkcs11_pins: TokenPins = None,
     tuf_url: TufUrl = publicgood.URL,
     tuf_root: TufRoot = None,
+    outage_records: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep records of what was verified here, for policies with onOutage: last-known-good.",
+            show_default="in memory",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     log_as_json(sys.stderr)
@@ -78,6 +88,13 @@ def command(
     except (Invalid, OSError) as e:
         local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
     settings = local.registry_settings(registries, plain_http=False)
+    records = Records()
+    kept = None if outage_records is None else RecordsFile(outage_records, records)
+    try:
+        if kept is not None:
+            kept.read()
+    except (Invalid, OSError) as e:
+        local.misused(f"--outage-records: {e}")
     with _certificate(tls_cert, tls_key, address) as certificate:
         serving = _serve(
             store=store,
@@ -87,6 +104,8 @@ def command(
             tuf=tuf,
             certificate=certificate,
             metrics=metrics,
+            records=records,
+            kept=kept,
             home=operator_namespace,
             address=address,
             ports=Ports(port, metrics_port),
@@ -196,6 +215,8 @@ async def _serve(
     tuf: Tuf,
     certificate: ServingCertificate,
     metrics: Metrics,
+    records: Records,
+    kept: RecordsFile | None,
     home: str,
     address: str,
     ports: Ports,
@@ -209,12 +230,17 @@ async def _serve(
         log = ReviewLog()
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        decider = hosting.compose(store, registries, lambda _: keychain, pool, metrics, uses=files.uses)
+        decider = hosting.compose(
+            store, registries, lambda _: keychain, pool, metrics, uses=files.uses, records=records
+        )
         background = await stack.enter_async_context(running.background())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
         remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics))
         await files.read_keys(remote)
         background(files.keep_fresh())
+        background(decider.follow_changes())
+        if kept is not None:
+            background(kept.work())
         background(files.follow_keys(remote))
         background(certificate.keep_fresh(lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
 

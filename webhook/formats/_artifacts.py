@@ -60,7 +60,7 @@ class Found:
 
 @dataclass(slots=True)
 class Budget:
-    """What one image and signer may still cost, over all places."""
+    """What may still be read of one place, for one image and signer: rubbish in one hides nothing in another (attack C-20)."""
 
     signatures: int = limits.MAX_SIGNATURES
     bytes: int = limits.MAX_EVIDENCE
@@ -93,7 +93,7 @@ def fallback_tag(image: Subject) -> str:
 
 @dataclass(slots=True)
 class Shelf:
-    """The artifacts beside one image, in the repository `place` names, read through one port."""
+    """The artifacts beside one image, in the repository `place` names, read through one port. `budget`: of the place that is being read."""
 
     image: Digest
     place: Subject
@@ -113,6 +113,7 @@ class Shelf:
         else:
             async for found in self._each(kinds, listed or ()):
                 yield found
+        self.budget = Budget()
         async for found in self._on_fallback_tag(kinds):
             yield found
 
@@ -133,10 +134,11 @@ class Shelf:
     async def _each(
         self, kinds: frozenset[str], descriptors: Sequence[Descriptor]
     ) -> AsyncGenerator[Found | Rejected | Unavailable, None]:
+        known = len(self._seen)
         for descriptor in descriptors:
             if descriptor.digest in self._seen:
                 continue
-            if len(self._seen) >= limits.MAX_REFERRERS:
+            if len(self._seen) - known >= limits.MAX_REFERRERS:
                 yield Rejected(f"more than {limits.MAX_REFERRERS} referrers; the rest was not read")
                 return
             self._seen.add(descriptor.digest)

@@ -6,14 +6,13 @@ author chooses (attack D-05), and would match the beginning of a text unless tol
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from webhook import limits
 from webhook.parsing import Invalid, quote
 
-# What an expression matches that has no connection with any identity one could mean.
-_UNLIKELY: Final = ("\x01", "mallory@elsewhere.invalid", "https://elsewhere.invalid/mallory/anything@refs/heads/x")
 _NO_TEXT: Final = re.compile(
     r"\\[pP]\{[^}]*\}|\\[A-Za-z]|\\x\{[^}]*\}|\[(?:\\.|[^\]\\])*\]|\(\?[^:)]*[:)]|[.*+?(){}|^$\\]"
 )
@@ -30,10 +29,9 @@ class Pattern:
         """Whether the whole text is one of those meant; a text too long to be an identity is none."""
         return len(text) <= limits.MAX_IDENTITY and _compiled(self.text).fullmatch(text) is not None
 
-    @property
-    def matches_anything(self) -> bool:
-        """Whether it says nothing about the text."""
-        return all(self.matches(text) for text in _UNLIKELY)
+    def matches_any(self, texts: Iterable[str]) -> bool:
+        """Whether one of the texts is one of those meant."""
+        return any(self.matches(text) for text in texts)
 
     @property
     def has_literal(self) -> bool:

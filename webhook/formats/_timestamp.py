@@ -66,6 +66,8 @@ def read_authorities(
 
     Raises `Invalid` beginning with `path` if no root is among them, so that no timestamp could be traced to one.
     """
+    for one in certificates:
+        _x509.require_names(one, path)
     roots = tuple(one for one in certificates if _is_authority(one) and one.issuer == one.subject)
     between = tuple(one for one in certificates if _is_authority(one) and one.issuer != one.subject)
     pinned = [one for one in certificates if not _is_authority(one)]
@@ -115,10 +117,11 @@ def _verify(response: "TimeStampResponse", message: bytes, authority: Authority)
         intermediates=list(authority.intermediates),
         tsa_certificate=authority.certificate,
     ).build()
+    refusals: tuple[type[Exception], ...] = (VerificationError, *_x509.unreadable())
     try:
         # RFC 3161, 2.4.2: the signature and its chain at the time it states, timeStamping as the only purpose, and the imprint.
         verified = verifier.verify_message(response, message)
-    except (VerificationError, ValueError) as e:
+    except refusals as e:
         raise Rejected(_reason(e)) from e
     if not verified:
         raise Rejected("it does not verify")
@@ -142,7 +145,8 @@ def _read(untrusted_token: bytes) -> "tuple[TimeStampResponse, Timestamp]":
         # The library reads on demand.
         info = response.tst_info
         return response, Timestamp(info.gen_time, _slack(info.accuracy, info.policy.dotted_string))
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as e:
+    except Exception as e:
+        # A token is a stranger's, and what the library raises for one has no name in common.
         raise Rejected("timestamp: not one that can be read") from e
 
 

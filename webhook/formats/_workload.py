@@ -5,7 +5,7 @@ file, which stands nowhere else. Sources: Fulcio, docs/oid-info.md, "Mapping OID
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -21,6 +21,17 @@ _WORKFLOW: Final = re.compile(rf"(?:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/)?{re.escape
 _CONFIG: Final = re.compile(r"(?:[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+//)?[A-Za-z0-9_.-][A-Za-z0-9_. /-]*")
 # A file's name may hold an `@`, and a ref another one: the first of them has to be what divides the two.
 _ADDRESS: Final = re.compile(r"(?P<file>[^@]+)@(?:refs/.+|[0-9a-f]{40})")
+
+STRANGE_ISSUERS: Final = ("https://elsewhere.invalid", "http://elsewhere.invalid", "https://elsewhere.invalid/mallory")
+"""An expression that fits one of them was meant for nobody: under any issuer, anybody could be the subject."""
+_STRANGERS: Final = (
+    "mallory@elsewhere.invalid",
+    "https://elsewhere.invalid/mallory",
+    # Where everybody can have an account.
+    "mallory@gmail.com",
+    "https://github.com/mallory/anything/.github/workflows/x.yml@refs/heads/x",
+    "https://gitlab.com/mallory/anything//.gitlab-ci.yml@refs/heads/x",
+)
 
 
 class Demand(Protocol):
@@ -57,9 +68,12 @@ class Identity:
         """Patterns that name nobody."""
         return tuple(
             danger
-            for name, demand in (("issuerRegex", self.issuer), ("subjectRegex", self.subject))
+            for name, demand, strangers in (
+                ("issuerRegex", self.issuer, STRANGE_ISSUERS),
+                ("subjectRegex", self.subject, _STRANGERS),
+            )
             if isinstance(demand, Pattern)
-            for danger in _dangers(name, demand)
+            for danger in _dangers(name, demand, strangers)
         )
 
     def wanted(self) -> str:
@@ -71,8 +85,8 @@ def _fits(wanted: str | Pattern, text: str) -> bool:
     return wanted.matches(text) if isinstance(wanted, Pattern) else wanted == text
 
 
-def _dangers(name: str, pattern: Pattern) -> tuple[str, ...]:
-    if pattern.matches_anything:
+def _dangers(name: str, pattern: Pattern, strangers: Iterable[str]) -> tuple[str, ...]:
+    if pattern.matches_any(strangers):
         return (f"keyless.{name} {quote(pattern, 60)} fits anybody",)
     if not pattern.has_literal:
         return (f"keyless.{name} {quote(pattern, 60)} holds no text that an identity must have",)

@@ -62,6 +62,14 @@ def read_extensions(certificate: "Certificate", path: str) -> "Extensions":
         raise Invalid(f"{path}: extensions that cannot be read") from e
 
 
+def require_names(certificate: "Certificate", path: str) -> None:
+    """Returns if the certificate's subject and issuer can be read, which the library does on demand. Raises `Invalid` beginning with `path`."""
+    try:
+        certificate.subject, certificate.issuer  # noqa: B018 - reading is all that is wanted
+    except unreadable() as e:
+        raise Invalid(f"{path}: a certificate whose names cannot be read") from e
+
+
 def unreadable() -> tuple[type[Exception], ...]:
     """All that the library raises for certificates, lists and answers that it cannot read: they have no name in common."""
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -75,8 +83,8 @@ def verify_chain(
 ) -> "tuple[Certificate, ...]":
     """The chain from `leaf` to one of `anchors`, every certificate of it valid at `at` (attack C-09).
 
-    An anchor may be any certificate: a root, an intermediate, the leaf itself. What the leaf may be used for, and whose it is, is for
-    the caller to check. Raises `Rejected`.
+    An anchor may be any certificate: a root, an intermediate, the leaf itself. Between it and the leaf stand authorities that may issue
+    to signers of code. What the leaf may be used for, and whose it is, is for the caller to check. Raises `Rejected`.
     """
     from cryptography.x509 import ExtendedKeyUsage
     from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
@@ -89,12 +97,28 @@ def verify_chain(
     authority = ExtensionPolicy.webpki_defaults_ca().may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, None)
     signer = ExtensionPolicy.permit_all().may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, None)
     refusals: tuple[type[Exception], ...] = (VerificationError, *unreadable())
+    between = [one for one in intermediates if _may_issue_to_signers(one)]
     try:
         builder = PolicyBuilder().store(Store(list(anchors))).time(at.astimezone(UTC).replace(tzinfo=None))
         verifier = builder.extension_policies(ca_policy=authority, ee_policy=signer).build_client_verifier()
-        return tuple(verifier.verify(leaf, list(intermediates)).chain)
+        return tuple(verifier.verify(leaf, between).chain)
     except refusals as e:
-        raise Rejected(f"its certificate leads to no trusted one: {quote(_first_line(e), 160)}") from e
+        why = _first_line(e) if len(between) == len(intermediates) else "an authority of it is not for code signing"
+        raise Rejected(f"its certificate leads to no trusted one: {quote(why, 160)}") from e
+
+
+def _may_issue_to_signers(authority: "Certificate") -> bool:
+    """Whether what it is for, if it says so, includes code signing: what a certificate is for bounds all below it, as Go and others read it.
+
+    Source: RFC 5280, 4.2.1.12; Go, `crypto/x509`, `VerifyOptions.KeyUsages`.
+    """
+    from cryptography.x509 import ExtendedKeyUsage
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    wanted = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    return all(
+        not wanted.isdisjoint(one.value) for one in extensions_of(authority) if isinstance(one.value, ExtendedKeyUsage)
+    )
 
 
 def _first_line(error: Exception) -> str:

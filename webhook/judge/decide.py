@@ -13,9 +13,11 @@ from typing import Final, Protocol
 
 from webhook import limits
 from webhook.image import ImageReference
-from webhook.judge.enforce import Exceptions, enforced, settle
+from webhook.judge.enforce import Exceptions, Outages, enforced, settle
 from webhook.judge.evaluate import Judge, Judged, Judgement
+from webhook.judge.knowngood import KnownGood
 from webhook.judge.pin import Pin, pins
+from webhook.judge.warm import Warmer
 from webhook.judge.workload import Question
 from webhook.memory.cache import Memo
 from webhook.memory.store import PolicyStore, Snapshot
@@ -54,11 +56,12 @@ _NOT_READY: Final = Answer(False, 503, "could not verify: the policies have not 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer, and what has to be as it was for it to be given again."""
+    """An answer, and what has to be as it was for it to be given again. `remembered`: what is to be known of it in an outage is."""
 
     answer: Answer
     snapshot: Snapshot
     judged: Judged
+    remembered: bool
 
 
 class Decider:
@@ -72,12 +75,15 @@ class Decider:
         find_namespace: FindNamespace | None = None,
         clock: Callable[[], float] = time.monotonic,
         uses: Uses | None = None,
+        known_good: KnownGood | None = None,
     ) -> None:
         self._judge = judge
         self._store = store
         self._keychain_of = keychain_of
         self._find_namespace = find_namespace
         self._uses = uses or UsesHere()
+        self._known_good = known_good or KnownGood()
+        self._warmer = Warmer(store)
         self._answers: Memo[_Kept] = Memo(lambda kept: kept.judged.seconds, limits.MAX_ANSWERS, clock=clock)
 
     async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
@@ -87,9 +93,24 @@ class Decider:
         """
         snapshot = self._store.snapshot
         judged = await self._judge.judge(question, snapshot, self._keychain_of(question), deadline)
+        self._remember(question, snapshot, judged)
         known = snapshot.exceptions.get(question.who.namespace)
         exceptions = None if known is None else Exceptions(known, self._judge.now(), self._used_up(known))
-        return enforced(question, judged.judgements, exceptions)
+        return enforced(question, judged.judgements, exceptions, self._outages(snapshot))
+
+    def _outages(self, snapshot: Snapshot) -> Outages:
+        return Outages(snapshot.index.policies, self._known_good, self._judge.now())
+
+    def _remember(self, question: Question, snapshot: Snapshot, judged: Judged) -> bool:
+        """Keeps what is to be known in an outage; whether there is nothing left to keep of it. A dry run leaves no trace."""
+        wanted = self._known_good.wants(snapshot.index.policies, judged)
+        if wanted and not question.dry_run:
+            self._known_good.learn(question, wanted, judged, self._judge.now())
+        return not wanted or not question.dry_run
+
+    async def follow_changes(self) -> None:
+        """After each change of the policies judges again what was asked of late, until cancelled."""
+        await self._warmer.follow(self.judgements)
 
     async def meaning(self, question: Question, image: ImageReference) -> Resolved | Rejected | Unavailable:
         """What the name of an image means now, to whoever asks the question. Raises nothing."""
@@ -109,21 +130,35 @@ class Decider:
             await self._look_for(question.who.namespace, self._find_namespace)
         snapshot, keychain, key = self._store.snapshot, self._keychain_of(question), question.key()
         kept = self._answers.peek(key)
-        if kept is not None and kept.snapshot is snapshot and self._judge.stands(kept.judged, keychain):
+        if (
+            kept is not None
+            and kept.snapshot is snapshot
+            and (kept.remembered or question.dry_run)
+            and self._judge.stands(kept.judged, keychain)
+        ):
             return kept.answer
         judged = await self._judge.judge(question, snapshot, keychain, deadline)
+        remembered = self._remember(question, snapshot, judged)
+        self._warmer.note(key, question)
         known = snapshot.exceptions.get(question.who.namespace)
         if known is not None:
-            return await self._excuse(question, judged, known, deadline)
-        answer = settle(question, enforced(question, judged.judgements))
-        self._answers.put(key, _Kept(answer, snapshot, judged))
+            return await self._excuse(question, snapshot, judged, known, deadline)
+        answer = settle(question, enforced(question, judged.judgements, outages=self._outages(snapshot)))
+        # What an outage lets in is let in until the outage ends, or the record grows old.
+        if not answer.tolerated:
+            self._answers.put(key, _Kept(answer, snapshot, judged, remembered))
         return answer
 
     def _used_up(self, exceptions: Sequence[TrustException]) -> frozenset[ExceptionKey]:
         return frozenset(one.key for one in exceptions if one.max_uses is not None and self._uses.is_used_up(one))
 
     async def _excuse(
-        self, question: Question, judged: Judged, known: tuple[TrustException, ...], deadline: float
+        self,
+        question: Question,
+        snapshot: Snapshot,
+        judged: Judged,
+        known: tuple[TrustException, ...],
+        deadline: float,
     ) -> Answer:
         """The answer where there are exceptions. It is not kept: they end by time, and each Pod that owes to one is counted.
 
@@ -133,7 +168,7 @@ class Decider:
         used_up, uncounted, spent = set(self._used_up(known)), dict[ExceptionKey, str](), set[ExceptionKey]()
         while True:
             exceptions = Exceptions(known, self._judge.now(), used_up, uncounted)
-            answer = settle(question, enforced(question, judged.judgements, exceptions))
+            answer = settle(question, enforced(question, judged.judgements, exceptions, self._outages(snapshot)))
             owed = {excuse.key for excuse in answer.excused if excuse.counted}
             one = next((one for one in known if one.key in owed - spent), None)
             if one is None:

@@ -1,7 +1,8 @@
-"""Rulings → an answer: the only place that decides by `mode`, or by an exception.
+"""Rulings → an answer: the only place that decides by `mode`, by `onOutage`, or by an exception.
 
 A denial beats what could not be verified, and that beats admission. `warn` and `audit` are the same judgement with another
-answer. An exception in force admits, and says so, what a policy refuses; what is final it leaves refused. Pure: no clock, no I/O.
+answer. `onOutage` admits, and says so, what could not be verified because nobody could be asked, and never what was read. An exception
+in force admits, and says so, what a policy refuses. What is final both leave refused. Pure: no clock, no I/O.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,28 @@ from datetime import datetime
 from typing import assert_never
 
 from webhook import limits
-from webhook.image import parse_reference
+from webhook.image import Digest, Subject, parse_reference
 from webhook.judge import explain
 from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
+from webhook.judge.knowngood import KnownGood
 from webhook.judge.workload import Question
 from webhook.policy.exception import TrustException
-from webhook.verdict import Allowed, Answer, Deferred, Denied, ExceptionKey, Excuse, Ruling, Uncovered, Undecided
+from webhook.policy.policy import Policy
+from webhook.policy.window import span
+from webhook.verdict import (
+    Allowed,
+    Answer,
+    Deferred,
+    Denied,
+    ExceptionKey,
+    Excuse,
+    PolicyKey,
+    Ruling,
+    Tolerance,
+    Uncovered,
+    Undecided,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +49,25 @@ class Exceptions:
     uncounted: Mapping[ExceptionKey, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Outages:
+    """What policies make of an outage, and what is known of before it, at one moment."""
+
+    policies: Mapping[PolicyKey, Policy]
+    known_good: KnownGood
+    now: datetime
+
+
 def enforced(
-    question: Question, judgements: Sequence[Judgement], exceptions: Exceptions | None = None
+    question: Question,
+    judgements: Sequence[Judgement],
+    exceptions: Exceptions | None = None,
+    outages: Outages | None = None,
 ) -> tuple[Judgement, ...]:
-    """The judgements as they count: what an exception lifts is excused, and a tag that must be pinned by now is denied."""
+    """The judgements as they count.
+
+    What `onOutage` bears with is tolerated, what an exception lifts is excused, and a tag that must be pinned by now is denied.
+    """
     new = _new(question)
     counted: list[Judgement] = []
     for judgement in judgements:
@@ -44,7 +75,10 @@ def enforced(
             counted.append(judgement)
             continue
         is_new = not new.isdisjoint(judgement.places)
-        ruling = judgement if exceptions is None else _excused(judgement, question, exceptions, is_new=is_new)
+        ruling = judgement if outages is None else _tolerated(judgement, question, outages)
+        # First what costs nobody a use, and before an exception that cannot be counted is taken for an outage.
+        if exceptions is not None and ruling.tolerance is None:
+            ruling = _excused(ruling, question, exceptions, is_new=is_new)
         counted.append(_with_its_digest(ruling) if question.final and is_new else ruling)
     return tuple(counted)
 
@@ -52,6 +86,45 @@ def enforced(
 def _new(question: Question) -> frozenset[str]:
     """The places that the request brings; what stood there before runs already."""
     return frozenset(placed.where for placed in question.images if not placed.stood)
+
+
+def _tolerated(ruling: Ruling, question: Question, outages: Outages) -> Ruling:
+    """The ruling, let past its policy by what that says about outages.
+
+    Only what is undecided, and only because others could not be asked; not where a deny list could not be compared. What is final
+    in another policy refuses the image all the same.
+    """
+    outcome, policy = ruling.outcome, None if ruling.policy is None else outages.policies.get(ruling.policy)
+    if policy is None or not isinstance(outcome, Undecided) or outcome.final or not outcome.outage:
+        return ruling
+    if ruling.mode != "enforce":
+        return ruling
+    match policy.terms.on_outage.action:
+        case "deny":
+            return ruling
+        case "warn":
+            return replace(ruling, tolerance=Tolerance())
+        case "last-known-good":
+            # What a tag means now nobody can say. Where it is written into the Pod, what it meant is what will run; else anything might.
+            if outcome.subject is None and (question.final or not ruling.pins):
+                return replace(
+                    ruling, notes=("what a tag means now is not known, so only a digest has a last known good",)
+                )
+            found = outages.known_good.find(ruling, policy, question.who.namespace, outages.now)
+            if found is None:
+                return replace(
+                    ruling, notes=(f"not verified under this policy within {span(policy.terms.on_outage.max_stale)}",)
+                )
+            digest, verified_at = found
+            subject = outcome.subject or _subject(ruling, digest)
+            return replace(ruling, outcome=replace(outcome, subject=subject), tolerance=Tolerance(verified_at))
+        case action:
+            assert_never(action)
+
+
+def _subject(ruling: Ruling, digest: Digest) -> Subject:
+    image = parse_reference(ruling.image)
+    return Subject(image.repository, digest, image.tag)
 
 
 def _excused(ruling: Ruling, question: Question, exceptions: Exceptions, *, is_new: bool) -> Ruling:
@@ -84,16 +157,19 @@ def _excused(ruling: Ruling, question: Question, exceptions: Exceptions, *, is_n
 
 def _with_its_digest(ruling: Ruling) -> Ruling:
     """What is admitted is what must run: where the policy pins, the digest has to stand in the Pod by now."""
-    if not ruling.pins or _verdict(ruling) != "allowed":
+    # What `onOutage: warn` lets in nobody has verified, whatever its digest.
+    unverified = ruling.tolerance is not None and ruling.tolerance.verified_at is None
+    if not ruling.pins or unverified or _verdict(ruling) != "allowed":
         return ruling
     subject = ruling.outcome.subject
     if subject is None:
         # An exception lets in whatever the tag means, which nobody could find out: there is no digest that could be demanded.
         return replace(ruling, pins=False)
     found = "it is signed" if ruling.excuse is None else f"exception {ruling.excuse.key} lets it in"
+    found = found if ruling.tolerance is None else "it was verified before"
     reason = f"{found}, and its digest was not written into the Pod ({ruling.image}@{subject.digest})"
     fix = "try again; if it stays so: kubectl get mutatingwebhookconfigurations"
-    return replace(ruling, outcome=Denied((reason,), subject=subject, fix=fix), excuse=None)
+    return replace(ruling, outcome=Denied((reason,), subject=subject, fix=fix), excuse=None, tolerance=None)
 
 
 def settle(question: Question, judgements: Sequence[Judgement]) -> Answer:
@@ -130,7 +206,16 @@ def settle(question: Question, judgements: Sequence[Judgement]) -> Answer:
     annotations = _annotations(judgements, "denied" if denied else "undecided" if undecided else "allowed")
     if denied or undecided:
         return Answer(False, 403 if denied else 503, explain.denial(denied + undecided), shown, annotations)
-    return Answer(True, 200, "", shown, annotations, _uses(question, judgements))
+    return Answer(True, 200, "", shown, annotations, _uses(question, judgements), _borne(question, judgements))
+
+
+def _borne(question: Question, judgements: Sequence[Judgement]) -> tuple[Ruling, ...]:
+    """What `onOutage` let in, as far as it is new and will run."""
+    if not question.final or question.dry_run:
+        return ()
+    new = _new(question)
+    rulings = [one for one in judgements if isinstance(one, Ruling) and one.tolerance is not None]
+    return tuple(one for one in rulings if not new.isdisjoint(one.places))
 
 
 def _uses(question: Question, judgements: Sequence[Judgement]) -> dict[Excuse, tuple[Ruling, ...]]:
@@ -151,8 +236,8 @@ def verdict_of(judgements: Sequence[Judgement]) -> Verdict:
 
 
 def _verdict(ruling: Ruling) -> Verdict:
-    """The table of enforcement: outcome by mode, unless an exception lifts it."""
-    if ruling.excuse is not None:
+    """The table of enforcement: outcome by mode, unless an exception lifts it or `onOutage` bears with it."""
+    if ruling.excuse is not None or ruling.tolerance is not None:
         return "allowed"
     match ruling.outcome:
         case Allowed():
@@ -168,7 +253,8 @@ def _verdict(ruling: Ruling) -> Verdict:
 def _warnings(ruling: Ruling) -> list[str]:
     """What an admitted image's ruling still has to say."""
     notes = [f"{explain.about(ruling)}: {text} (not enforced by the policy)" for text in explain.logged(ruling)]
-    if not isinstance(ruling.outcome, Allowed) and (ruling.excuse is not None or ruling.mode == "warn"):
+    let_in = ruling.excuse is not None or ruling.tolerance is not None
+    if not isinstance(ruling.outcome, Allowed) and (let_in or ruling.mode == "warn"):
         notes.append(explain.sentence(ruling))
     if (isinstance(ruling.outcome, Allowed) or ruling.excuse is not None) and ruling.by_tag and not ruling.pins:
         what = "verified" if ruling.excuse is None else "excused"
@@ -194,6 +280,7 @@ def _annotations(judgements: Sequence[Judgement], verdict: Verdict) -> dict[str,
             *(explain.sentence(ruling) for ruling in refused if ruling.mode != "enforce"),
         ],
         "excused": [explain.sentence(ruling) for ruling in refused if ruling.excuse is not None],
+        "outage": [explain.sentence(ruling) for ruling in refused if ruling.tolerance is not None],
     }
     annotations: dict[str, str] = {"verdict": verdict}
     for key, values in named.items():

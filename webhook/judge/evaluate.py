@@ -6,6 +6,7 @@ is not finished at the deadline goes on behind the answer, so that the controlle
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import secrets
@@ -187,6 +188,7 @@ class Judge:
         self._observer = observer
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._versions = Versions()
+        self._behind: dict[asyncio.Task[None], str] = {}
         self._findings: Memo[Finding] = Memo(lambda finding: _seconds_to_keep(finding, self._now()), limits.MAX_PROOFS)
 
     def now(self) -> datetime:
@@ -272,7 +274,31 @@ class Judge:
             async with at_once, of_namespace:
                 await self._investigate(case, keychain)
 
-        await _until_done([asyncio.create_task(investigate(case)) for case in cases], deadline)
+        tasks = {asyncio.create_task(investigate(case)): case for case in cases}
+        await _until_done(list(tasks), deadline)
+        for task, case in tasks.items():
+            if not task.done():
+                self._go_on(case, namespace, keychain)
+
+    def _go_on(self, case: _Case, namespace: str, keychain: Keychain) -> None:
+        """Reads the rest of `case` behind the answer, so that the controller's next try finds it done.
+
+        Where too much goes on already, that try begins it anew.
+        """
+        of_namespace = sum(one == namespace for one in self._behind.values())
+        if len(self._behind) >= limits.MAX_BEHIND or of_namespace >= limits.MAX_BEHIND_PER_NAMESPACE:
+            return
+        # The review goes on with what it has.
+        rest = replace(case, findings=dict(case.findings), opened=dict(case.opened))
+
+        async def finish() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.FLIGHT_SECONDS):
+                    await self._investigate(rest, keychain)
+
+        task = asyncio.create_task(finish())
+        self._behind[task] = namespace
+        task.add_done_callback(self._behind.pop)
 
     async def _investigate(self, case: _Case, keychain: Keychain) -> None:
         """Fetches for `case` what its rulings still need, and stops as soon as they need nothing more."""
@@ -465,7 +491,8 @@ def _judgements(case: _Case, *, final: bool = False) -> list[Judgement] | None:
 
 def _pending(case: _Case, policy: Policy) -> Undecided:
     """What a policy comes to whose evidence did not come in time; final while its deny list has not been compared."""
-    return Undecided(_PENDING, case.subject, final=not isinstance(_denial(case, policy), _Silent))
+    final = not isinstance(_denial(case, policy), _Silent)
+    return Undecided(_PENDING, case.subject, final, _is_outage(case, policy))
 
 
 def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
@@ -514,7 +541,13 @@ def _outcome(case: _Case, policy: Policy) -> Outcome | None:
             final = final or any(policy.terms.deny.digests for policy in case.denying)
             return Denied((str(case.resolved),), final, case.subject)
         case Unavailable():
-            return Undecided((str(case.resolved),), case.subject, final)
+            demanded = None if final else _demand(case, policy)
+            # What was read and does not satisfy is no outage, whoever fell silent since.
+            if isinstance(demanded, Denied):
+                return demanded
+            # Who has signed it is not known either, or would have to be asked again.
+            final = final or _names_signers(case)
+            return Undecided((str(case.resolved),), case.subject, final, _is_outage(case, policy))
     return _demand(case, policy) if isinstance(denial, _Silent) else denial
 
 
@@ -535,7 +568,7 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
     """What the policy's `require` comes to for the image. None: that depends on something not fetched yet."""
     subject = case.subject
     finding = _required(case, policy)
-    names_signers = any(one.terms.deny.names_signers for one in case.denying)
+    names_signers = _names_signers(case)
     if isinstance(finding, Denied):
         # Nobody looked at who has signed the images in it.
         return replace(finding, final=names_signers)
@@ -553,9 +586,32 @@ def _demand(case: _Case, policy: Policy) -> Outcome | None:
             if _is_missing_some(case, policy):
                 return None
             # What could not be read might have shown that a denied key alone has signed it.
-            return Undecided(finding.causes, subject, final=names_signers)
+            return Undecided(finding.causes, subject, names_signers, _is_outage(case, policy))
         case _:
             assert_never(finding)
+
+
+def _is_outage(case: _Case, policy: Policy) -> bool:
+    """Whether others could not be asked: whether it would be undecided, too, if the keys that are missing were nobody's.
+
+    Whoever can take a key away could otherwise reach `onOutage`.
+    """
+    if policy.require is None:
+        return False
+    missing = [demand.name for demand in policy.wanted if isinstance(demand.signer, Unresolved)]
+    judged = case.judged(policy)
+    settled = []
+    for digest in [one.digest for one in judged] if isinstance(judged, tuple) else [None]:
+        findings = _findings(case, policy, digest, NO_DENIALS) | dict.fromkeys(
+            missing, Unsatisfied(("its key is missing",))
+        )
+        settled.append(isinstance(require.evaluate(policy.require, findings), Unsatisfied))
+    return not (any(settled) if policy.terms.platforms == "all" else all(settled))
+
+
+def _names_signers(case: _Case) -> bool:
+    """Whether some deny list can only be compared with signatures that have been read."""
+    return any(one.terms.deny.names_signers for one in case.denying)
 
 
 class _Silent:

@@ -23,6 +23,7 @@ from webhook.verdict import (
     Proof,
     Ruling,
     Satisfied,
+    Tolerance,
     Uncovered,
     Undecided,
     Unknown,
@@ -51,6 +52,8 @@ def sentence(ruling: Ruling) -> str:
     policy = f"policy {ruling.policy}: " if ruling.policy else ""
     if ruling.excuse is not None:
         return f"{about(ruling)}: {policy}{excused(ruling.excuse)}. Without it: {text}"
+    if ruling.tolerance is not None:
+        return f"{about(ruling)}: {policy}{tolerated(ruling.tolerance)}: {text}"
     notes = "".join(f". Note: {note}" for note in ruling.notes[:_NOTES])
     message = f". {quote(ruling.message, limits.MAX_TEXT)}" if ruling.message else ""
     return f"{about(ruling)}: {policy}{text}{notes}{message}"
@@ -62,6 +65,13 @@ def excused(excuse: Excuse) -> str:
         f"let in by exception {excuse.key} until {_moment(excuse.expires_at)}, approved by {quote(excuse.approved_by)}:"
         f" {quote(excuse.reason)}"
     )
+
+
+def tolerated(tolerance: Tolerance) -> str:
+    """That an outage let it in, and what is known of before."""
+    if tolerance.verified_at is None:
+        return "let in unverified by onOutage: warn"
+    return f"let in by onOutage: last-known-good, verified at {_moment(tolerance.verified_at)}"
 
 
 def notice(use: Use) -> dict[str, object]:
@@ -184,6 +194,7 @@ def as_json(judgements: Iterable[Judgement], verdicts: Mapping[str, Verdict]) ->
                     "signers": [_signer(named) for named in ruling.findings if not named.is_attestation],
                     "attestations": [_signer(named) for named in ruling.findings if named.is_attestation],
                     "exception": None if ruling.excuse is None else _excuse(ruling.excuse),
+                    "outage": None if ruling.tolerance is None else _outage(ruling.tolerance),
                 }
                 for ruling in said
                 if isinstance(ruling, Ruling) and ruling.policy is not None
@@ -208,6 +219,13 @@ def _excuse(excuse: Excuse) -> dict[str, object]:
         "requestedBy": excuse.requested_by,
         "approvedBy": excuse.approved_by,
         "expiresAt": _moment(excuse.expires_at),
+    }
+
+
+def _outage(tolerance: Tolerance) -> dict[str, object]:
+    return {
+        "action": "warn" if tolerance.verified_at is None else "last-known-good",
+        "verifiedAt": _time(tolerance.verified_at),
     }
 
 

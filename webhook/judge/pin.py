@@ -1,7 +1,7 @@
 """Judgements → the digests that are written into a Pod. Pure.
 
 A tag can move between the check and the pull; what is written here is what was verified, so that is what runs. Only images that a
-policy with `tags: pin` has allowed, or an exception has excused from it, are touched, only in Pods, and only what an update brings: what stood there already runs already.
+policy with `tags: pin` has allowed, an exception has excused from it, or `onOutage` lets in by what they were, are touched, only in Pods, and only what an update brings: what stood there already runs already.
 """
 
 import re
@@ -33,11 +33,16 @@ def pins(question: Question, judgements: Sequence[Judgement]) -> tuple[Pin, ...]
         place: f"{ruling.image}@{ruling.outcome.subject.digest}"
         for ruling in judgements
         if isinstance(ruling, Ruling) and ruling.pins and ruling.outcome.subject is not None
-        if isinstance(ruling.outcome, Allowed) or ruling.excuse is not None
+        if isinstance(ruling.outcome, Allowed) or ruling.excuse is not None or _was_verified(ruling)
         for place in ruling.places
         if place not in stood
     }
     return tuple(Pin(_pointer(place), reference) for place, reference in found.items())
+
+
+def _was_verified(ruling: Ruling) -> bool:
+    """Whether a record of before an outage stands for its digest."""
+    return ruling.tolerance is not None and ruling.tolerance.verified_at is not None
 
 
 def _pointer(place: str) -> str:

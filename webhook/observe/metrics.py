@@ -18,6 +18,8 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE", "CONNECT")
 
+_OUTAGE_ACTIONS: Final = ("warn", "last-known-good")
+
 Decision = Literal["allowed", "denied", "undecided", "error"]
 
 
@@ -69,6 +71,17 @@ class Metrics:
             "Pods that an exception let in; one counts once for each exception",
             registry=self.registry,
         )
+        self._borne = Counter(
+            "trusted_images_outage_admissions",
+            "Pods that could not be verified and were let in by onOutage, by action (warn, last-known-good)",
+            ("action",),
+            registry=self.registry,
+        )
+        for action in _OUTAGE_ACTIONS:
+            self._borne.labels(action)
+        self.records = Gauge(
+            "trusted_images_outage_records", "Records of what was verified, for outages", registry=self.registry
+        )
         self.exceptions = Gauge(
             "trusted_images_exceptions", "Exceptions there are, by what they do now", ("state",), registry=self.registry
         )
@@ -103,6 +116,10 @@ class Metrics:
     def excused(self) -> None:
         """An exception let a Pod in."""
         self._excused.inc()
+
+    def borne(self, *, known_good: bool) -> None:
+        """`onOutage` let a Pod in, by what was known of it before, or by nothing."""
+        self._borne.labels(_OUTAGE_ACTIONS[known_good]).inc()
 
     def verified(self, signer: str, finding: Finding) -> None:
         """A signer was judged from evidence that had to be read."""

@@ -39,6 +39,15 @@ class Installation:
         """Of the ConfigMap with the webhook configuration that is wanted."""
         return f"/api/v1/namespaces/{self.namespace}/configmaps/{self.configuration}"
 
+    def records_path(self, shard: int) -> str:
+        """Of the ConfigMap with a part of the records of what was verified."""
+        return f"/api/v1/namespaces/{self.namespace}/configmaps/{self.service}-records-{shard}"
+
+    @property
+    def records_key_path(self) -> str:
+        """Of the Secret with the key that they are authenticated by."""
+        return f"/api/v1/namespaces/{self.namespace}/secrets/{self.service}-records"
+
     async def reaches_replica(self) -> bool:
         """Whether a connection to the Service reaches a replica from here: nodes are told one after the other where it leads."""
         try:

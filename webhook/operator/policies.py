@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -262,6 +263,14 @@ class Policies:
             complaints = e.complaints
             policy = parse.broken_policy(key, spec, complaints)
             _log.error("policy %s is broken and denies what it covers: %s", key, "; ".join(complaints))
+        except Exception as e:  # noqa: BLE001 - see below
+            # Whoever writes a policy or a key may not stop what reads those of others.
+            number = secrets.token_hex(4)
+            complaints = (f"spec: an internal error, id {number} in the webhook's log",)
+            policy = parse.broken_policy(key, spec, complaints)
+            _log.exception(
+                "policy %s is broken and denies what it covers: unforeseen error %s: %s", key, number, type(e).__name__
+            )
         policy = self._staged(policy, written)
         if not all(self._keys.knows(name) for name in objects):
             self._new_objects.set()

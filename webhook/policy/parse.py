@@ -28,6 +28,7 @@ from webhook.policy.globs import (
     parse_namespaced_glob,
 )
 from webhook.policy.keyref import parse_keyref
+from webhook.policy.outage import DENY, OnOutage, on_outage, outage_dangers
 from webhook.policy.policy import (
     ALL_WORKLOADS,
     CONTAINER_KINDS,
@@ -54,6 +55,7 @@ from webhook.policy.spec import (
     HardwareSpec,
     LabelSelector,
     NamespacesSpec,
+    OnOutageSpec,
     PolicySpec,
     RefSpec,
     RolloutSpec,
@@ -72,7 +74,7 @@ KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
-_IDENTITY: Final = re.compile(r"issuer=.+,subject=.+")
+_IDENTITY: Final = re.compile(r"issuer=.+,subject=.+|x509\.subject: .+")
 _SERIAL: Final = re.compile(r"[0-9a-fA-F]{1,2}(?::?[0-9a-fA-F]{2})*|[0-9a-fA-F]+")
 _SPAN: Final = re.compile(r"(?:[0-9]{1,6}(?:h|ms|m|s))+")
 _REF: Final = "ref"
@@ -236,6 +238,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
                 deny=deny,
                 message=read.message,
                 afterwards=Afterwards(read.on_drift, reader.rollout(read.rollout, read.mode)),
+                on_outage=reader.on_outage(read.on_outage, "spec.onOutage"),
             )
         ),
     )
@@ -407,6 +410,12 @@ class _Reader:
             self.complaints.append("spec.rollout: mode is audit already: name the mode that shall hold later")
         span = self.span(spec.audit_for, "spec.rollout.auditFor: ")
         return None if span is None else Rollout(span, spec.promote_when)
+
+    def on_outage(self, spec: OnOutageSpec | None, path: str) -> OnOutage:
+        if spec is None:
+            return DENY
+        length = None if spec.max_stale is None else self.span(spec.max_stale, f"{path}.maxStale: ")
+        return self.value(path, lambda: _shared(on_outage(spec.action, length))) or DENY
 
     def span(self, text: str, path: str) -> dt.timedelta | None:
         return self.value(path, lambda: _span(text))
@@ -596,7 +605,9 @@ def _fingerprint(text: str) -> str:
 
 def _identity(text: str) -> str:
     if _IDENTITY.fullmatch(text) is None:
-        raise Invalid(f"{quote(text, 80)}: not an identity (issuer=…,subject=…, as `verify -o json` prints them)")
+        raise Invalid(
+            f"{quote(text, 80)}: not an identity (issuer=…,subject=…, or x509.subject: …, as `verify -o json` prints them)"
+        )
     # Proofs carry what a certificate says in this form.
     return quote(text, limits.MAX_TEXT * 10)
 
@@ -631,6 +642,7 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
     if policy.terms.deny and policy.terms.afterwards.rollout is not None:
         notes.append("spec.rollout: while the policy audits, what its deny list names is admitted")
+    notes += outage_dangers(policy.terms.on_outage, by_tag=policy.terms.tags == "allow")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
         dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()

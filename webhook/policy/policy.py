@@ -11,6 +11,7 @@ from webhook.policy import afterwards
 from webhook.policy.afterwards import Afterwards
 from webhook.policy.attestation import Attested
 from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
+from webhook.policy.outage import DENY, OnOutage
 from webhook.policy.require import Expr, names
 from webhook.policy.where import Where
 from webhook.policy.window import Windowed
@@ -296,6 +297,7 @@ class Terms:
     deny: DenyList = NO_DENIALS
     message: str | None = None
     afterwards: Afterwards = afterwards.DEFAULT
+    on_outage: OnOutage = DENY
 
     def mode_at(self, now: datetime) -> Mode:
         """What a denial does at that time: while its audit lasts, nothing."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from webhook import limits
+from webhook.policy.outage import OutageAction
 from webhook.trust import HardwareKind, KeyRef
 
 
@@ -169,6 +170,29 @@ class FreshnessSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ]
 
 
+class OnOutageSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`onOutage`."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.maxStale) || self.action == 'last-known-good'",
+            "only last-known-good has an age",
+            ".maxStale",
+        ),
+    )
+
+    action: Annotated[
+        OutageAction,
+        Meta(
+            description="What an image gets that cannot be verified because nobody can be asked. deny: nothing; warn: it is let in, with a warning; last-known-good: the same, if this digest was verified under this policy not long ago."
+        ),
+    ]
+    max_stale: Annotated[
+        SpanText | None,
+        Meta(description="With last-known-good: how long ago, from 1h to 720h. 24h if nothing is said."),
+    ] = None
+
+
 class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`deny`: what is refused whatever else holds."""
 
@@ -185,8 +209,8 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
             ".keys",
         ),
         Rule(
-            "!has(self.signers) || self.signers.all(s, s.matches('^issuer=.+,subject=.+$'))",
-            "not an identity: issuer=…,subject=…",
+            "!has(self.signers) || self.signers.all(s, s.matches('^(issuer=.+,subject=.+|x509[.]subject: .+)$'))",
+            "not an identity: issuer=…,subject=…, or x509.subject: …",
             ".signers",
         ),
         Rule(
@@ -216,7 +240,7 @@ class DenySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         list[Annotated[str, Meta(max_length=limits.MAX_TEXT)]],
         Meta(
             max_length=limits.MAX_DENIED,
-            description="Identities, issuer=…,subject=…, whose signatures do not count.",
+            description="Identities, issuer=…,subject=… or x509.subject: …, whose signatures do not count.",
         ),
     ] = []
     cert_serials: Annotated[
@@ -356,6 +380,12 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             description="A container that runs another digest than the one that was verified. report: an Event, a metric and a report; evict: the Pod is evicted, too."
         ),
     ] = "report"
+    on_outage: Annotated[
+        OnOutageSpec | None,
+        Meta(
+            description="What follows where a registry, or whoever else keeps the evidence, cannot be asked. Never past what was read and does not satisfy, nor past `deny`. Default: deny."
+        ),
+    ] = None
     deny: Annotated[DenySpec | None, Meta(description="What is refused whatever else holds.")] = None
     delegate: Annotated[
         list[DelegationSpec],

@@ -13,7 +13,7 @@ from webhook import limits
 from webhook.formats._hardware import codesigning, yubikey
 from webhook.formats._hardware.chain import Evidence
 from webhook.formats._keys import short
-from webhook.formats._x509 import parse_certificates, public_key
+from webhook.formats._x509 import parse_certificates, public_key, require_names
 from webhook.image import Repository
 from webhook.parsing import Invalid, quote
 from webhook.trust import Claim, Device, HardwareEvidence, HardwareKind, Registry, Rejected, Signer, Untrusted
@@ -85,8 +85,7 @@ def hold(signer: Signer, given: HardwareEvidence) -> tuple[InHardware, tuple[Dev
 
     That it is valid now is for `InHardware.check` to say: time is no part of a policy.
     """
-    certificates = parse_certificates(given.evidence, ".evidence")
-    roots = parse_certificates(given.roots, ".roots")
+    certificates, roots = _certificates(given.evidence, ".evidence"), _certificates(given.roots, ".roots")
     if len(certificates) > limits.MAX_HARDWARE_CERTIFICATES:
         raise Invalid(f".evidence: more than {limits.MAX_HARDWARE_CERTIFICATES} certificates")
     if not signer.fingerprints():
@@ -116,3 +115,11 @@ def hold(signer: Signer, given: HardwareEvidence) -> tuple[InHardware, tuple[Dev
     if complaints:
         raise Invalid(*complaints)
     return InHardware(signer, tuple(devices)), tuple(devices)
+
+
+def _certificates(data: bytes, path: str) -> "tuple[Certificate, ...]":
+    """Those in `data`, each with names that can be read: chains are looked for by them. Raises `Invalid` beginning with `path`."""
+    found = parse_certificates(data, path)
+    for one in found:
+        require_names(one, path)
+    return found

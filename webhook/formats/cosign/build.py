@@ -12,7 +12,7 @@ from webhook.formats._keys import PublicKey, parse_public_keys
 from webhook.formats._pattern import Pattern, parse_pattern
 from webhook.formats._timestamp import Authority, read_authorities
 from webhook.formats._trustroot import TrustRoot, parse_trust_root
-from webhook.formats._workload import Demand, Identity, github, gitlab
+from webhook.formats._workload import STRANGE_ISSUERS, Demand, Identity, github, gitlab
 from webhook.formats._x509 import parse_certificates, public_key
 from webhook.formats.cosign.certificate import CertifiedName, NameKind, OwnAuthority, read_name
 from webhook.formats.cosign.key import Keys
@@ -152,7 +152,7 @@ def _demand(spec: KeylessSpec, reader: _Reader) -> Demand | None:
     # Attack C-21: under any issuer, anybody could be the subject.
     if isinstance(issuer, str) and "*" in issuer:
         reader.complaints.append(".keyless.issuer: no character stands for others; write issuerRegex")
-    if isinstance(issuer, Pattern) and issuer.matches_anything:
+    if isinstance(issuer, Pattern) and issuer.matches_any(STRANGE_ISSUERS):
         reader.complaints.append(".keyless.issuerRegex: it fits every issuer, so that anybody could be the subject")
     return None if issuer is None or subject is None else Identity(issuer, subject)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from webhook.formats._rekorbody import Signed
-from webhook.formats._x509 import ends, extensions_of, public_key, require_code_signing, verify_chain
+from webhook.formats._x509 import ends, extensions_of, public_key, require_code_signing, unreadable, verify_chain
 from webhook.formats.cosign.published import Published
 from webhook.formats.cosign.signatory import Signatory
 from webhook.formats.cosign.witnesses import Witnesses
@@ -45,7 +45,7 @@ class CertifiedName:
         if self.kind == "subject":
             try:
                 return (_shown(leaf.subject),)
-            except ValueError as e:
+            except unreadable() as e:
                 raise Rejected("its certificate's subject cannot be read") from e
         try:
             names = extensions_of(leaf).get_extension_for_class(SubjectAlternativeName).value

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 import msgspec
 
 from webhook import limits
-from webhook.formats._artifacts import Artifact, Layer, Shelf, as_evidence, fallback_tag, read_artifact
+from webhook.formats._artifacts import Artifact, Budget, Layer, Shelf, as_evidence, fallback_tag, read_artifact
 from webhook.formats.cosign.wire import (
     BUNDLES,
     CERTIFICATE,
@@ -48,6 +48,7 @@ async def collect(
     if isinstance(found.tagged, Manifest):
         async for evidence in _tagged(found.tagged, f"{tag[:19]}…{suffix}", shelf, claim, annotations):
             yield evidence
+        shelf.budget = Budget()
     elif found.tagged is not None:
         yield found.tagged
     async for referrer in shelf.referrers(kinds, found.referrers):

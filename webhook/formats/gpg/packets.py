@@ -6,7 +6,6 @@ Nothing here is believed. Source: RFC 9580, sections 3 to 6; GnuPG writes the ol
 import base64
 import binascii
 import bz2
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ PADDING: Final = 21
 _STREAMED: Final = frozenset({COMPRESSED, LITERAL})
 _FIRST_CHUNK: Final = 512
 _KEYS: Final = "PGP PUBLIC KEY BLOCK"
-_ARMOR: Final = re.compile(rf"-----BEGIN {_KEYS}-----(?P<text>.*?)-----END {_KEYS}-----", re.DOTALL)
+_BEGIN: Final = "-----BEGIN "
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +198,17 @@ def read_armor(data: bytes, path: str) -> bytes:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         raise Invalid(f"{path}: not text") from e
-    blocks = list(_ARMOR.finditer(text))
-    if not blocks or text.count("-----BEGIN ") != len(blocks):
-        raise Invalid(f"{path}: not `-----BEGIN {_KEYS}-----` and its end alone")
-    return b"".join(_unarmored(block["text"], path) for block in blocks)
+    # No expression: each beginning without an end would have it look through all that follows.
+    _, *blocks = text.split(_BEGIN)
+    return b"".join(_unarmored(_between(block, path), path) for block in blocks)
+
+
+def _between(block: str, path: str) -> str:
+    """What stands between the line that `block` begins with and the one that ends it. Raises `Invalid` if they are not of public keys."""
+    content, end, _ = block.partition(f"-----END {_KEYS}-----")
+    if not end or not content.startswith(f"{_KEYS}-----"):
+        raise Invalid(f"{path}: not `{_BEGIN}{_KEYS}-----` and its end alone")
+    return content.removeprefix(f"{_KEYS}-----")
 
 
 def _unarmored(text: str, path: str) -> bytes:

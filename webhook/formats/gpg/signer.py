@@ -96,7 +96,14 @@ class Gpg:
             raise Rejected(f"it is about another image, {quote(critical.image.docker_manifest_digest, 80)}")
         # (7) and about this name.
         self.identity.check(critical.identity.docker_reference, claim.subject)
-        return Proof("gpg", trusted.identity, evidence.origin, valid_until=min(ends, default=None))
+        return Proof(
+            "gpg",
+            trusted.identity,
+            evidence.origin,
+            valid_until=min(ends, default=None),
+            # By these a key is known that also signs in another tradition, or under a second primary key.
+            keys=tuple(dict.fromkeys((trusted.key.public.fingerprint, trusted.primary.public.fingerprint))),
+        )
 
     def _signed_by(self, message: Message) -> TrustedKey:
         """The key that made the signature. Raises `Rejected` if none of ours did."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from webhook import limits
+from webhook.formats import _x509
 from webhook.parsing import Invalid, quote
 from webhook.trust import Rejected
 
@@ -86,7 +87,7 @@ def _attributes(certificate: "Certificate") -> list[tuple[str, str]]:
         found = [
             (attribute.oid.dotted_string, attribute.value) for part in certificate.subject.rdns for attribute in part
         ]
-    except ValueError as e:
+    except _x509.unreadable() as e:
         raise Rejected("its certificate's subject cannot be read") from e
     # A bit string is no text, and no policy could name it.
     return [(kind, value if isinstance(value, str) else f"#{value.hex()}") for kind, value in found]
