@@ -22,7 +22,7 @@ from webhook.judge.workload import Question
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import ReviewLog
 from webhook.observe.metrics import Metrics
-from webhook.verdict import Answer, Borne, Use
+from webhook.verdict import Answer, Borne, Refusal, Use
 
 
 @dataclass
@@ -90,6 +90,7 @@ async def serving(
     not_ready: Callable[[], str | None] = lambda: None,
     tell: Callable[[Use], None] = lambda _: None,
     bear: Callable[[Borne], None] = lambda _: None,
+    tell_refusal: Callable[[Refusal], None] = lambda _: None,
 ) -> AsyncIterator[Running]:
     """The webhook on ports of the system's choice, until the block ends."""
     certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], dt.datetime.now(dt.UTC)))
@@ -102,7 +103,7 @@ async def serving(
             hosting.listening(
                 answering,  # type: ignore[arg-type]  # has its one method
                 metrics, log, certificate.context, home="trusted-images", address="127.0.0.1", ports=Ports(0, 0),
-                not_ready=not_ready, tell=tell, bear=bear,
+                not_ready=not_ready, tell=tell, bear=bear, tell_refusal=tell_refusal,
             ) as ports,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as http,
         ):  # fmt: skip

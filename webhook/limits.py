@@ -44,6 +44,8 @@ MAX_WARNINGS: Final = 16
 """Warnings in one answer: about 4 KiB, past which the API server drops them all."""
 MAX_QUOTE: Final = 256
 """Characters of outside text (names, reasons) that a message repeats, after escaping."""
+MAX_DENIAL_NAME: Final = 300
+"""Characters of a refused object's kind and name in an Event, which has 1,024 for all."""
 MAX_DENIAL_LINES: Final = 20
 """Images that one denial names; the rest are counted."""
 
@@ -331,6 +333,18 @@ KUBE_PAGE: Final = 100
 """Objects the API server is asked for at once: parsed, a page of policies takes about 2 MiB, and a list of all of them would take all."""
 PULL_SECRET_SECONDS: Final = 30.0
 """Seconds that the pull secrets of a Pod are kept."""
+MAX_UNTOLD_REFUSALS: Final = 100
+"""Refusals that wait to be written as Events."""
+SAME_EVENT_SECONDS: Final = 600.0
+"""Seconds in which a replica tells the same refusal about the same object once."""
+MAX_TOLD_REFUSALS: Final = 2_000
+"""Refusals that were told and are remembered for that."""
+MAX_EVENTS_PER_NAMESPACE: Final = 10
+"""Events about refusals that a replica writes into one namespace in a minute."""
+MAX_EVENTS: Final = 120
+"""The same in all namespaces together: two a second, of which an API server takes hundreds."""
+MAX_NAMESPACES_TOLD: Final = 1_000
+"""Namespaces whose Events are counted; others are bounded by the number of all."""
 MAX_UNTOLD_USES: Final = 200
 """Uses of exceptions that wait to be told (Events, the notification); each holds the rulings of one Pod."""
 NOTIFY_SECONDS: Final = 5.0

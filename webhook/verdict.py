@@ -69,9 +69,10 @@ class Satisfied:
 
 @dataclass(frozen=True, slots=True)
 class Unsatisfied:
-    """All evidence was read, and none of it satisfies."""
+    """All evidence was read, and none of it satisfies. `absent`: there was none."""
 
     reasons: tuple[str, ...]
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ class Answer:
     """What a question gets back. `code` is the HTTP status in the AdmissionReview: 200, 403, 500 or 503.
 
     `excused`: of an admitted Pod, what exceptions let in, as far as it is new. Each of these exceptions has been used.
-    `tolerated`: of the same, what could not be verified and was let in by `onOutage`.
+    `tolerated`: of the same, what could not be verified and was let in by `onOutage`. `mode`: of the policies that would have refused
+    what is admitted, the strictest; `enforce` where there are none.
     """
 
     allowed: bool
@@ -239,6 +241,7 @@ class Answer:
     annotations: Mapping[str, str] = field(default_factory=dict)
     excused: Mapping[Excuse, tuple[Ruling, ...]] = field(default_factory=dict)
     tolerated: tuple[Ruling, ...] = ()
+    mode: Mode = "enforce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,4 +264,29 @@ class Borne:
     namespace: str
     name: str
     uid: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectName:
+    """An object of the cluster as Events name it; without a uid it is named and not followed."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One review that was refused, and what people will look at to learn why: `about` is there, unlike what was refused.
+
+    `what`: the refused object, in words. `read`: the evidence was read; otherwise it could not be verified.
+    """
+
+    namespace: str
+    about: ObjectName
+    what: str
+    message: str
+    read: bool
     at: datetime

@@ -56,7 +56,10 @@ async def test_a_review_is_answered_logged_and_counted(tmp_path: Path) -> None:
         assert answer["response"]["uid"] == "u-1"
         assert answer["response"]["status"]["message"] == "no"
         assert (
-            await webhook.metric('trusted_images_admission_requests_total{decision="denied",operation="CREATE"}') == 1
+            await webhook.metric(
+                'trusted_images_admission_requests_total{decision="denied",mode="enforce",operation="CREATE"}'
+            )
+            == 1
         )
         assert await webhook.metric("trusted_images_reviews_in_progress") == 0
     (line,) = webhook.lines
@@ -72,7 +75,10 @@ async def test_x11_a_dry_run_is_judged_and_logged_and_not_counted(tmp_path: Path
         _, answer = await webhook.post(review(dryRun=True))
         assert not answer["response"]["allowed"]
         assert (
-            await webhook.metric('trusted_images_admission_requests_total{decision="denied",operation="CREATE"}') == 0
+            await webhook.metric(
+                'trusted_images_admission_requests_total{decision="denied",mode="enforce",operation="CREATE"}'
+            )
+            == 0
         )
     assert webhook.lines[0]["dry_run"] is True
 
@@ -209,7 +215,12 @@ async def test_v02_a_failure_of_ours_admits_nothing_and_tells_no_details(
         assert "secret" not in answer["response"]["status"]["message"]
         number = answer["response"]["status"]["message"].partition("id ")[2].split()[0]
         assert f"unforeseen error {number}" in caplog.text
-        assert await webhook.metric('trusted_images_admission_requests_total{decision="error",operation="CREATE"}') == 1
+        assert (
+            await webhook.metric(
+                'trusted_images_admission_requests_total{decision="error",mode="enforce",operation="CREATE"}'
+            )
+            == 1
+        )
 
 
 async def test_w06_the_deadline_reaches_the_judge(tmp_path: Path) -> None:

@@ -576,11 +576,11 @@ async def test_a_port_that_is_taken_is_misuse(policy: str) -> None:
     assert "Traceback" not in said.decode()
 
 
-@pytest.mark.parametrize("command", ["operate", "withdraw"])
-def test_without_a_cluster_the_commands_for_one_are_misused(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [["operate"], ["withdraw"], ["why", "web"], ["status"]], ids=lambda words: words[0])
+def test_without_a_cluster_the_commands_for_one_are_misused(command: list[str], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")}
     ran = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-c", "from webhook.cli import main; main()", command],
+        [sys.executable, "-c", "from webhook.cli import main; main()", *command],
         env={**environment, "KUBECONFIG": str(tmp_path / "none")},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -106,6 +106,17 @@ install_missing() { # install_missing COMMAND PACKAGE [COMMAND PACKAGE]...: of t
 		"${missing[@]}" >/dev/null || failed "apt-get install ${missing[*]} failed; run it by hand to see why"
 }
 
+unpack_own() { # unpack_own FOLDER COMMAND PACKAGE: of the machine's own release and not installed; what needs the command skips without it
+	local folder=$1 package=$3
+	command -v "$2" >/dev/null && return
+	say "package $package of this machine's release, for $2"
+	mkdir -p "$folder" "$lab/apt/debs"
+	rm -f "$lab/apt/debs/${package}"_*.deb
+	(cd "$lab/apt/debs" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 && dpkg -x "${package}"_*.deb "$folder") ||
+		say "package $package cannot be had; tests that need $2 are skipped"
+	rm -f "$lab/apt/debs/${package}"_*.deb
+}
+
 # ── Helm 3, Helm 4, kubectl ──────────────────────────────────────────────────────────────────────────────────────────────
 helms() {
 	if [ -x "$lab/bin/helm3" ] && [ -x "$lab/bin/helm4" ] && [ -x "$lab/bin/kubectl" ]; then return; fi
@@ -175,6 +186,8 @@ stop_engine() {
 # ── commands and images ──────────────────────────────────────────────────────────────────────────────────────────────────
 commands() {
 	install_missing curl curl
+	# For the alert rules of the chart; its server would be started if it were installed.
+	unpack_own "$lab/tools" promtool prometheus
 	command -v kind >/dev/null || unpack "$lab/tools" kind
 	case $(cosign version --json 2>/dev/null || true) in
 		*'"gitVersion": "v3'* | *'"gitVersion": "3'*) ;;

@@ -76,6 +76,16 @@ def test_v05_the_table_of_enforcement(outcome: Outcome, mode: Mode, allowed: boo
     assert verdict_of([ruling(outcome, mode)]) == {200: "allowed", 403: "denied", 503: "undecided"}[code]
 
 
+def test_the_answer_says_the_strictest_mode_of_what_was_not_enforced() -> None:
+    def mode(*rulings: Ruling) -> Mode:
+        return settle(question(), rulings).mode
+
+    assert mode(ruling(ALLOWED), ruling(ALLOWED, "audit")) == "enforce"
+    assert mode(ruling(ALLOWED), ruling(DENIED, "audit")) == "audit"
+    assert mode(ruling(UNDECIDED, "audit"), ruling(DENIED, "warn")) == "warn"
+    assert mode(ruling(DENIED), ruling(DENIED, "warn")) == "enforce"
+
+
 def test_v04_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() -> None:
     rulings = [
         ruling(ALLOWED, name="a"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from webhook.observe.log import ReviewLine, ReviewLog, log_as_json
+from webhook.observe.log import LogFormat, ReviewLine, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
 from webhook.verdict import Proof, Satisfied, Unknown, Unsatisfied
 
@@ -37,13 +37,13 @@ def line(uid: str = "u", **fields: Any) -> ReviewLine:
     )
 
 
-def log_to(stream: Stream) -> ReviewLog:
+def reviews_to(stream: Stream) -> ReviewLog:
     return ReviewLog(stream)  # type: ignore[arg-type]  # all of a stream that it uses
 
 
 def test_a_review_is_one_line_of_json_and_what_is_empty_is_left_out() -> None:
     stream = Stream()
-    log = log_to(stream)
+    log = reviews_to(stream)
     log.add(line("a", reason="first\nsecond"))
     log.add(line("b"))
     log.close()
@@ -58,7 +58,7 @@ def test_d09_a_reader_that_has_stopped_costs_lines_and_not_reviews(monkeypatch: 
     monkeypatch.setattr("webhook.observe.log._MOST_WAITING", 10)
     gate = threading.Event()
     stream = Stream(gate)
-    log = log_to(stream)
+    log = reviews_to(stream)
     for _ in range(100):
         log.add(line())
     assert log.dropped >= 80
@@ -69,7 +69,7 @@ def test_d09_a_reader_that_has_stopped_costs_lines_and_not_reviews(monkeypatch: 
 
 @pytest.mark.parametrize("failure", [BrokenPipeError(), ValueError("closed")])
 def test_d09_a_stream_that_is_gone_is_survived(failure: Exception) -> None:
-    log = log_to(Stream(failure=failure))
+    log = reviews_to(Stream(failure=failure))
     log.add(line())
     log.close()
     assert log.dropped == 1
@@ -83,20 +83,28 @@ def test_d09_no_series_has_a_name_that_others_choose() -> None:
         metrics.fetched(host, 99_999)
     metrics.verified("cosign", Satisfied(frozenset({Proof("cosign", "i", "x")})))
     metrics.verified("cosign", Unsatisfied(("no",)))
+    metrics.verified("cosign", Unsatisfied(("it carries no signature",), absent=True))
     metrics.verified("cosign", Unknown(("down",)))
     metrics.recalled(hit=True)
-    metrics.answered("CREATE", "denied", 0.01)
+    metrics.answered("CREATE", "denied", "enforce", 0.01)
+    metrics.answered("CREATE", "allowed", "audit", 0.01)
     text = metrics.render().decode()
     assert "a.io" not in text
     assert "evil" not in text
     assert 'trusted_images_registry_requests_total{code="200"} 3.0' in text
     assert 'trusted_images_registry_requests_total{code="0"} 6.0' in text
-    for result in ("satisfied", "unsatisfied", "unknown"):
-        assert f'trusted_images_verifications_total{{result="{result}",verifier="cosign"}} 1.0' in text
+    for reason, result in {
+        "proven": "satisfied", "rejected": "unsatisfied", "absent": "unsatisfied", "unavailable": "unknown",
+    }.items():  # fmt: skip
+        labels = f'reason="{reason}",result="{result}",verifier="cosign"'
+        assert f"trusted_images_verifications_total{{{labels}}} 1.0" in text
     assert "trusted_images_cache_hits_total 1.0" in text
-    assert 'trusted_images_admission_requests_total{decision="denied",operation="CREATE"} 1.0' in text
+    requests = "trusted_images_admission_requests_total"
+    assert requests + '{decision="denied",mode="enforce",operation="CREATE"} 1.0' in text
+    assert requests + '{decision="allowed",mode="audit",operation="CREATE"} 1.0' in text
     # Series that can be alerted on exist before the first event.
-    assert 'trusted_images_admission_requests_total{decision="error",operation="UPDATE"} 0.0' in text
+    assert requests + '{decision="error",mode="enforce",operation="UPDATE"} 0.0' in text
+    assert 'trusted_images_refusal_events_total{result="failed"} 0.0' in text
 
 
 def test_whatever_a_record_says_it_is_one_line_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +112,7 @@ def test_whatever_a_record_says_it_is_one_line_of_json(monkeypatch: pytest.Monke
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", logging.WARNING)
     stream = io.StringIO()
-    log_as_json(stream)
+    log_to(stream)
     logging.getLogger("webhook.test").error('say "%s"', "first\nsecond")
     logging.getLogger("webhook.test").error("unforeseen", exc_info=ValueError("broken"))
     logging.getLogger("webhook.test").debug("not told")
@@ -112,3 +120,30 @@ def test_whatever_a_record_says_it_is_one_line_of_json(monkeypatch: pytest.Monke
     assert (said["level"], said["event"]) == ("ERROR", 'say "first\nsecond"')
     assert "trace" not in said
     assert "ValueError: broken" in failed["trace"]
+
+
+def test_s08_as_text_nobody_outside_can_write_a_line_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = Stream()
+    log = ReviewLog(lines, LogFormat.text)  # type: ignore[arg-type]  # all of a stream that it uses
+    log.add(line("a", reason='first\n2026-01-01T00:00:00Z review uid=forged "x" \x1b[2J', dry_run=True))
+    log.add(line("b", policy="shop/web"))
+    log.close()
+    first, second = lines.data.decode().splitlines()
+    assert second == (
+        "2026-11-01T00:00:00Z review uid=b operation=CREATE namespace=shop kind=Pod name=web decision=allowed ms=1.5 policy=shop/web"
+    )
+    assert " dry_run=true " in first
+    assert first.endswith(r'reason="first\n2026-01-01T00:00:00Z review uid=forged \"x\" \u001b[2J"')
+
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", logging.WARNING)
+    stream = io.StringIO()
+    log_to(stream, LogFormat.text)
+    logging.getLogger("webhook.test").error("say %s", "first\nsecond\x1b")
+    logging.getLogger("webhook.test").error("unforeseen", exc_info=ValueError("broken\nforged"))
+    said, failed, *trace = stream.getvalue().splitlines()
+    assert said.endswith(r"Z ERROR say first\nsecond\x1b")
+    assert failed.endswith("Z ERROR unforeseen")
+    assert all(one.startswith("    | ") for one in trace)
+    assert trace[-1] == "    | forged"

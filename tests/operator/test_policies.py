@@ -367,7 +367,7 @@ class TestStatus:
         status = status_of(world.policies.in_force[SHOP], NOW)
         assert status["observedGeneration"] == 3
         assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
-            ("Ready", "True", "InForce"), ("SignersResolved", "True", "KeysRead"),
+            ("Ready", "True", "InForce"), ("SignersResolved", "True", "KeysRead"), ("Expiring", "False", "NothingEndsSoon"),
         ]  # fmt: skip
         assert status["signers"][0]["format"] == "cosign"
         assert status["signers"][0]["fingerprints"] == list(world.signer().fingerprints())
@@ -413,6 +413,7 @@ class TestStatus:
         assert [(c["status"], c["reason"]) for c in status["conditions"]] == [
             ("False", "SignersUnresolved"),
             ("False", "KeysNotRead"),
+            ("False", "NothingEndsSoon"),
         ]
         assert status["signers"] == [{"name": "a", "lastError": "it has not been read yet"}]
 
@@ -421,6 +422,7 @@ class TestStatus:
         status = status_of(world.policies.in_force[SHOP], NOW)
         assert [(c["status"], c["reason"]) for c in status["conditions"]] == [
             ("False", "Invalid"),
+            ("Unknown", "Invalid"),
             ("Unknown", "Invalid"),
         ]
         assert status["conditions"][0]["message"].startswith("it denies what it covers: spec.require: column 1:")
@@ -431,10 +433,10 @@ class TestStatus:
         before = status_of(world.policies.in_force[SHOP], NOW)
         world.policies.seen({**world.policy(INLINE, version=2), "status": before})
         later = status_of(world.policies.in_force[SHOP], NOW + dt.timedelta(hours=1))
-        assert [c["lastTransitionTime"] for c in later["conditions"]] == ["2026-11-01T12:00:00Z"] * 2
+        assert [c["lastTransitionTime"] for c in later["conditions"]] == ["2026-11-01T12:00:00Z"] * 3
         world.policies.seen({**world.policy(version=3), "status": before})
         changed = status_of(world.policies.in_force[SHOP], NOW + dt.timedelta(hours=1))
-        assert [c["lastTransitionTime"] for c in changed["conditions"]] == ["2026-11-01T13:00:00Z"] * 2
+        assert [c["lastTransitionTime"] for c in changed["conditions"][:2]] == ["2026-11-01T13:00:00Z"] * 2
 
 
 # ── trust roots ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from webhook import limits
 from webhook.admission.lint import Lint
+from webhook.admission.refusal import refusal_of
 from webhook.admission.review import (
     Malformed,
     Request,
@@ -36,7 +37,7 @@ from webhook.judge.workload import Question
 from webhook.observe.log import ReviewLine, ReviewLog
 from webhook.observe.metrics import Decision, Metrics
 from webhook.parsing import Invalid
-from webhook.verdict import Answer, Borne, Use
+from webhook.verdict import Answer, Borne, Refusal, Use
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ Tell = Callable[[Use], None]
 
 Bear = Callable[[Borne], None]
 """Hears of each Pod that `onOutage` let in. The same."""
+
+TellRefusal = Callable[[Refusal], None]
+"""Hears of each review that was refused and is no dry run. The same."""
 
 _DURATION: Final = re.compile(
     r"(?:(?P<minutes>[0-9]{1,2})m)?(?:(?P<seconds>[0-9]{1,3}(?:\.[0-9]{1,9})?)s)?|(?P<ms>[0-9]{1,5})ms"
@@ -92,11 +96,13 @@ class Admission:
         metrics: Metrics,
         log: ReviewLog,
         bear: Bear = lambda _: None,
+        tell_refusal: TellRefusal = lambda _: None,
     ) -> None:
         self._decide = decide
         self._pins = pins
         self._tell = tell
         self._bear = bear
+        self._tell_refusal = tell_refusal
         self._lint = lint
         self._metrics = metrics
         self._log = log
@@ -121,6 +127,8 @@ class Admission:
             self._tell_of_uses(review.request, answer)
         if answer.tolerated:
             self._tell_of_outage(review.request, answer)
+        if not answer.allowed and (refusal := refusal_of(review.request, answer, datetime.now(UTC))) is not None:
+            self._tell_refusal(refusal)
         return web.Response(body=render(review.request.uid, answer), content_type="application/json")
 
     def _tell_of_outage(self, request: Request, answer: Answer) -> None:
@@ -187,7 +195,7 @@ class Admission:
         decision: Decision = "allowed" if answer.allowed else _DECISIONS.get(answer.code, "error")
         request, dry_run = review.request, bool(review.request.dry_run)
         if not dry_run:
-            self._metrics.answered(request.operation, decision, seconds)
+            self._metrics.answered(request.operation, decision, answer.mode, seconds)
         annotations = answer.annotations
         unjudged = review.asked.reason if isinstance(review.asked, Unjudged) else ""
         self._log.add(

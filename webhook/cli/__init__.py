@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from webhook import __version__
-from webhook.cli import check, crd, demo, operate, serve, verify, withdraw
+from webhook.cli import check, crd, demo, operate, serve, status, verify, why, withdraw
 
 app = typer.Typer(
     name="kubectl-trust",
@@ -42,6 +42,8 @@ def _options(
 app.command("demo", help=demo.HELP)(demo.command)
 app.command("verify", help=verify.HELP)(verify.command)
 app.command("check", help=check.HELP)(check.command)
+app.command("status", help=status.HELP)(status.command)
+app.command("why", help=why.HELP)(why.command)
 app.command("serve", help=serve.HELP)(serve.command)
 app.command("operate", help=operate.HELP)(operate.command)
 app.command("withdraw", help=withdraw.HELP)(withdraw.command)

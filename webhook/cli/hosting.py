@@ -6,6 +6,8 @@
 import asyncio
 import contextlib
 import datetime as dt
+import functools
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ from aiohttp.streams import StreamReader
 
 from webhook import limits
 from webhook.admission.lint import Lint
-from webhook.admission.server import Admission, Bear, Tell
+from webhook.admission.server import Admission, Bear, Tell, TellRefusal
 from webhook.console import server as console_server
 from webhook.formats import FORMATS
 from webhook.judge.decide import Decider, FindNamespace, KeychainOf, Uses
@@ -101,6 +103,17 @@ def gauge_exceptions(metrics: Metrics, states: Callable[[], Sequence[str]]) -> N
         gauge(state)
 
 
+def gauge_expiries(metrics: Metrics, kinds: Sequence[str], first: Callable[[str], dt.datetime | None]) -> None:
+    """Tells whenever the metrics are read when the first of each kind ends."""
+
+    def seconds(kind: str) -> float:
+        at = first(kind)
+        return math.inf if at is None else at.timestamp()
+
+    for kind in kinds:
+        metrics.expiry.labels(kind).set_function(functools.partial(seconds, kind))
+
+
 @dataclass(frozen=True, slots=True)
 class Tuf:
     """Where sigstore's public trust root is published, and what to begin with (None: what this version brings along)."""
@@ -157,9 +170,12 @@ async def listening(
     not_ready: Callable[[], str | None],
     tell: Tell = lambda _: None,
     bear: Bear = lambda _: None,
+    tell_refusal: TellRefusal = lambda _: None,
 ) -> AsyncIterator[Ports]:
     """The servers, answering; `ports` of 0 are chosen by the system. On leaving, reviews under way are answered first."""
-    admission = Admission(decider.answer, decider.pins, tell, Lint(FORMATS, home, now), metrics, log, bear)
+    lint = Lint(FORMATS, home, now)
+    admission = Admission(decider.answer, decider.pins, tell, lint, metrics, log, bear, tell_refusal)
+    metrics.lines_dropped.set_function(lambda: log.dropped)
     reviews = _Port(admission.routes(), ["POST"], limits.MAX_REVIEW, leaves=lambda: not_ready() is not None)
     console = _Port(console_server.routes(metrics, not_ready), ["GET", "HEAD"], 0)
     async with (

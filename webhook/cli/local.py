@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -18,7 +19,8 @@ from webhook.formats import FORMATS
 from webhook.judge.decide import Decider
 from webhook.keys.files import Loaded, ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
-from webhook.keys.publicgood import Start
+from webhook.keys.publicgood import PublicGood, Start
+from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
 from webhook.memory.uses import UsesHere
 from webhook.observe.metrics import Metrics
@@ -171,11 +173,21 @@ class Options:
     tuf: Tuf
 
 
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """What a command judges with, policies left aside."""
+
+    client: RegistryClient
+    root: PublicGood
+    remote: RemoteKeys
+    pool: ThreadPoolExecutor
+    metrics: Metrics
+
+
 @contextlib.asynccontextmanager
-async def judging(options: Options) -> AsyncIterator[Decider]:
-    """The judge over local files, for one command. The user is the operator here, so private addresses may be asked."""
+async def instruments(options: Options) -> AsyncIterator[Instruments]:
+    """For one command. The user is the operator here, so private addresses may be asked."""
     settings = registry_settings(options.registries, plain_http=options.plain_http)
-    keychain = DockerConfigKeychain(docker_config())
     async with contextlib.AsyncExitStack() as stack:
         client = RegistryClient(settings, private_addresses=True)
         stack.push_async_callback(client.close)
@@ -183,19 +195,26 @@ async def judging(options: Options) -> AsyncIterator[Decider]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
         root = hosting.public_good(client, folder, options.tuf, metrics)
         remote = hosting.remote_keys(client, options.modules, root)
+        yield Instruments(client, root, remote, stack.enter_context(hosting.checking_pool()), metrics)
+
+
+@contextlib.asynccontextmanager
+async def judging(options: Options) -> AsyncIterator[Decider]:
+    """The judge over local files, for one command."""
+    keychain = DockerConfigKeychain(docker_config())
+    async with instruments(options) as tools:
         store, uses = PolicyStore(), UsesHere()
         try:
             loaded = load_files(options.policies)
-            await remote.look_first(loaded.remote_keys(FORMATS, options.home))
-            put_policies(store, uses, loaded, options.home, remote.read)
+            await tools.remote.look_first(loaded.remote_keys(FORMATS, options.home))
+            put_policies(store, uses, loaded, options.home, tools.remote.read)
         except (Invalid, OSError) as e:
             misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
-        if root.trouble is not None:
-            typer.echo(f"kubectl-trust: sigstore's trust root could not be refreshed: {root.trouble}", err=True)
-        pool = stack.enter_context(hosting.checking_pool())
+        if tools.root.trouble is not None:
+            typer.echo(f"kubectl-trust: sigstore's trust root could not be refreshed: {tools.root.trouble}", err=True)
         at = options.at
         clock = hosting.now if at is None else lambda: at
-        yield hosting.compose(store, client, lambda _: keychain, pool, metrics, clock, uses=uses)
+        yield hosting.compose(store, tools.client, lambda _: keychain, tools.pool, tools.metrics, clock, uses=uses)
 
 
 def parse_time(text: str | None) -> dt.datetime | None:

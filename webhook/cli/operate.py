@@ -19,7 +19,7 @@ from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
-from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
+from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, LogFormatOption, MetricsPort, Port
 from webhook.formats import FORMATS
 from webhook.judge.decide import FindNamespace
 from webhook.judge.workload import Question
@@ -29,7 +29,7 @@ from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
 from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
-from webhook.observe.log import ReviewLog, log_as_json
+from webhook.observe.log import LogFormat, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
 from webhook.observe.notify import Notifier, notifying, parse_notify_url
 from webhook.parsing import Invalid, convert
@@ -83,6 +83,7 @@ def command(
     port: Port = 8443,
     metrics_port: MetricsPort = 8080,
     drain_seconds: DrainSeconds = 5.0,
+    log_format: LogFormatOption = LogFormat.json,
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
     notify_url: Annotated[
@@ -110,7 +111,7 @@ def command(
         from webhook.operator.installation import Installation
     except ImportError as e:
         local.misused(f"{e.name} is not installed: the extra `operator` has what runs in a cluster")
-    log_as_json(sys.stderr)
+    log_to(sys.stderr, log_format)
     settings = local.registry_settings(registries, plain_http=False)
     installation = Installation(
         namespace=namespace,
@@ -136,6 +137,7 @@ def command(
         ports=Ports(port, metrics_port),
         drain_seconds=drain_seconds,
         rescan_hours=rescan_hours,
+        log_format=log_format,
     )
     try:
         running.run(serving)
@@ -156,6 +158,7 @@ async def _operate(
     ports: Ports,
     drain_seconds: float,
     rescan_hours: float,
+    log_format: LogFormat,
 ) -> None:
     from webhook.background.work import Background
     from webhook.keys.cluster import ClusterKeys
@@ -163,10 +166,9 @@ async def _operate(
     from webhook.kube.lease import Lease
     from webhook.kube.pullsecrets import Puller, PullSecrets
     from webhook.operator.configuration import owner_of
-    from webhook.operator.exceptionstatus import ExceptionStatuses
-    from webhook.operator.leader import Leader
     from webhook.operator.outages import OutageEvents
     from webhook.operator.policies import Policies
+    from webhook.operator.refusals import RefusalEvents
 
     stopping = running.signals()
     metrics, store = Metrics(), PolicyStore()
@@ -182,9 +184,8 @@ async def _operate(
         lease = Lease(
             kube, installation.namespace, installation.service, identity, lambda: owner_of(kube, installation)
         )
-        leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica)
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
-        statuses = ExceptionStatuses(kube, uses.exceptions, policies.in_force.keys, hosting.now)
+        _gauge_expiries(metrics, policies, uses.exceptions)
         pool = stack.enter_context(hosting.checking_pool())
         pull_secrets = PullSecrets(kube)
 
@@ -203,12 +204,14 @@ async def _operate(
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
-        end_leading = background(lease.lead(lambda: _together(leader.work, statuses.work, what_runs.work)))
-        background(_following(kube, policies, uses.exceptions, store, stopping))
-        outages = OutageEvents(kube, policies)
-        background(_together(uses.work, outages.work))
+        end_leading = background(
+            lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs.work))
+        )
+        background(_following(kube, policies, uses.exceptions, store, metrics, stopping))
+        outages, refusals = OutageEvents(kube, policies), RefusalEvents(kube, metrics)
+        background(_together(uses.work, outages.work, refusals.work))
 
-        log = ReviewLog()
+        log = ReviewLog(log_format=log_format)
         stack.callback(log.close)
 
         secret = _SecretFiles(kube, installation.secret_path, folder)
@@ -226,7 +229,7 @@ async def _operate(
         listening = hosting.listening(
             decider, metrics, log, certificate.context,
             home=installation.namespace, address=address, ports=ports, not_ready=not_ready, tell=uses.tell,
-            bear=outages.tell,
+            bear=outages.tell, tell_refusal=refusals.tell,
         )  # fmt: skip
         bound = await stack.enter_async_context(listening)
         _log.info("serving on https://%s:%d/validate, metrics on port %d", address, bound.webhook, bound.metrics)
@@ -276,6 +279,46 @@ async def _remember(
     return kept.work
 
 
+def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Exceptions") -> None:
+    from webhook.formats.endings import ENDING_KINDS
+    from webhook.operator.exceptionstatus import state_of
+    from webhook.operator.radar import first_ends
+
+    def first(kind: str) -> dt.datetime | None:
+        if kind == "exception":
+            now = hosting.now()
+            in_force = [one.exception for one in exceptions.known.values() if state_of(one, now) == "in_force"]
+            return min((one.expires_at for one in in_force if one is not None), default=None)
+        return first_ends(one for known in policies.in_force.values() for one in known.ends).get(kind)
+
+    hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception"], first)
+
+
+def _leading(
+    kube: "Kube",
+    policies: "Policies",
+    exceptions: "Exceptions",
+    installation: "Installation",
+    metrics: Metrics,
+    what_runs: Callable[[], Coroutine[Any, Any, None]],
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """What a replica does for as long as it leads. `what_runs`: what it does about that."""
+    from webhook.operator.duty import Duty
+    from webhook.operator.exceptionstatus import ExceptionStatuses
+    from webhook.operator.leader import Leader
+
+    duty = Duty(kube, installation, metrics)
+    leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica, duty)
+    statuses = ExceptionStatuses(kube, exceptions, policies.in_force.keys, hosting.now)
+    return lambda: _leads(metrics, leader.work, statuses.work, what_runs)
+
+
+async def _leads(metrics: Metrics, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """All that a leader does, until something of it fails or it is cancelled."""
+    with metrics.leader.track_inprogress():
+        await _together(*works)
+
+
 async def _together(*works: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """All of them, until one fails or they are cancelled."""
     async with asyncio.TaskGroup() as tasks:
@@ -289,20 +332,26 @@ def _count(policies: "Policies", metrics: Metrics) -> None:
 
 
 async def _following(
-    kube: "Kube", policies: "Policies", exceptions: "Exceptions", store: PolicyStore, stopping: running.Stopping
+    kube: "Kube",
+    policies: "Policies",
+    exceptions: "Exceptions",
+    store: PolicyStore,
+    metrics: Metrics,
+    stopping: running.Stopping,
 ) -> None:
     """Follows the cluster. Should that end by itself, the process does, too: it would judge by policies of long ago."""
     from webhook.operator import resync
     from webhook.operator.handlers import follow
 
-    await resync.first_list(kube, policies, exceptions, store)
+    listed = metrics.listed.set_to_current_time
+    await resync.first_list(kube, policies, exceptions, store, listed)
     _log.info("%d policies are in force", len(policies.in_force))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(follow(policies, exceptions, store))
             tasks.create_task(policies.follow_keys())
             tasks.create_task(policies.follow_remote_keys())
-            tasks.create_task(resync.compare(kube, policies, exceptions, store))
+            tasks.create_task(resync.compare(kube, policies, exceptions, store, listed))
     finally:
         stopping.put_nowait(signal.SIGTERM)
 

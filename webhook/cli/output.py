@@ -46,17 +46,20 @@ def print_judgements(judgements: Sequence[Judgement], output: Output) -> None:
         typer.echo(json.dumps(explain.as_json(judgements, verdicts), indent=2))
         return
     for image, group in groups.items():
-        verdict = verdicts[image]
-        digest = next(filter(None, map(explain.digest_of, group)), None)
-        meant = f" ({digest})" if digest and digest not in image else ""
-        typer.echo(
-            f"{typer.style(f'{verdict.upper():<10}', _COLOURS[verdict], bold=True)}"
-            f"{quote(image, limits.MAX_REFERENCE) or '(no image)'}{meant}"
-        )
+        typer.echo(headline(image, group))
         for judgement in group:
             typer.echo(f"{'':<10}{_line(judgement)}")
             for detail in explain.details(judgement) if isinstance(judgement, Ruling) else ():
                 typer.echo(f"{'':<12}{detail}")
+
+
+def headline(image: str, group: Sequence[Judgement]) -> str:
+    """The verdict about one image, its name, and the digest it means."""
+    verdict = verdict_of(group)
+    digest = next(filter(None, map(explain.digest_of, group)), None)
+    meant = f" ({digest})" if digest and digest not in image else ""
+    word = typer.style(f"{verdict.upper():<10}", _COLOURS[verdict], bold=True)
+    return f"{word}{quote(image, limits.MAX_REFERENCE) or '(no image)'}{meant}"
 
 
 def _line(judgement: Judgement) -> str:

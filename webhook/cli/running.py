@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from webhook.observe.log import LogFormat
+
 _log = logging.getLogger(__name__)
 
 Address = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -21,6 +23,10 @@ DrainSeconds = Annotated[
 
 End = Callable[[], Awaitable[None]]
 """Ends something, and returns when it has ended."""
+
+LogFormatOption = Annotated[
+    LogFormat, typer.Option("--log-format", help="How log lines are written: JSON for machines, text for people.")
+]
 
 Stopping = asyncio.Queue[signal.Signals]
 """Why the process should end; empty while it should not."""

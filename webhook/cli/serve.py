@@ -17,7 +17,7 @@ from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import Home, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.records import RecordsFile
-from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, MetricsPort, Port
+from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, LogFormatOption, MetricsPort, Port
 from webhook.formats import FORMATS
 from webhook.keys import publicgood
 from webhook.keys.files import ReadRemote, ask_nobody, load_files
@@ -26,7 +26,7 @@ from webhook.keys.remote import RemoteKeys
 from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
 from webhook.memory.uses import UsesHere
-from webhook.observe.log import ReviewLog, log_as_json
+from webhook.observe.log import LogFormat, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
 from webhook.policy.keyref import RemoteKey
@@ -60,6 +60,7 @@ def command(
     port: Port = 8443,
     metrics_port: MetricsPort = 8080,
     drain_seconds: DrainSeconds = 5.0,
+    log_format: LogFormatOption = LogFormat.json,
     operator_namespace: Home = "trusted-images",
     pkcs11_module: TokenModules = None,
     pkcs11_pins: TokenPins = None,
@@ -75,7 +76,7 @@ def command(
     ] = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
-    log_as_json(sys.stderr)
+    log_to(sys.stderr, log_format)
     if (tls_cert is None) != (tls_key is None):
         local.misused("--tls-cert and --tls-key belong together")
     metrics = Metrics()
@@ -110,6 +111,7 @@ def command(
             address=address,
             ports=Ports(port, metrics_port),
             drain_seconds=drain_seconds,
+            log_format=log_format,
         )
         try:
             running.run(serving)
@@ -221,13 +223,14 @@ async def _serve(
     address: str,
     ports: Ports,
     drain_seconds: float,
+    log_format: LogFormat,
 ) -> None:
     stopping = running.signals()
     keychain = DockerConfigKeychain(local.docker_config())
     async with contextlib.AsyncExitStack() as stack:
         registries = client()
         stack.push_async_callback(registries.close)
-        log = ReviewLog()
+        log = ReviewLog(log_format=log_format)
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
         decider = hosting.compose(

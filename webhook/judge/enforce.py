@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import assert_never
+from typing import Final, assert_never
 
 from webhook import limits
 from webhook.image import Digest, Subject, parse_reference
@@ -28,12 +28,15 @@ from webhook.verdict import (
     Denied,
     ExceptionKey,
     Excuse,
+    Mode,
     PolicyKey,
     Ruling,
     Tolerance,
     Uncovered,
     Undecided,
 )
+
+_NOT_ENFORCED: Final[tuple[Mode, ...]] = ("warn", "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,8 @@ def settle(question: Question, judgements: Sequence[Judgement]) -> Answer:
     annotations = _annotations(judgements, "denied" if denied else "undecided" if undecided else "allowed")
     if denied or undecided:
         return Answer(False, 403 if denied else 503, explain.denial(denied + undecided), shown, annotations)
-    return Answer(True, 200, "", shown, annotations, _uses(question, judgements), _borne(question, judgements))
+    uses, borne = _uses(question, judgements), _borne(question, judgements)
+    return Answer(True, 200, "", shown, annotations, uses, borne, _lenience(judgements))
 
 
 def _borne(question: Question, judgements: Sequence[Judgement]) -> tuple[Ruling, ...]:
@@ -216,6 +220,16 @@ def _borne(question: Question, judgements: Sequence[Judgement]) -> tuple[Ruling,
     new = _new(question)
     rulings = [one for one in judgements if isinstance(one, Ruling) and one.tolerance is not None]
     return tuple(one for one in rulings if not new.isdisjoint(one.places))
+
+
+def _lenience(judgements: Sequence[Judgement]) -> Mode:
+    """The strictest mode of those policies whose refusal was not enforced."""
+    passed = {
+        one.mode
+        for one in judgements
+        if isinstance(one, Ruling) and one.excuse is None and not isinstance(one.outcome, Allowed)
+    }
+    return next((mode for mode in _NOT_ENFORCED if mode in passed), "enforce")
 
 
 def _uses(question: Question, judgements: Sequence[Judgement]) -> dict[Excuse, tuple[Ruling, ...]]:

@@ -425,7 +425,8 @@ class _Tally:
             return Satisfied(frozenset(self.proofs), tuple(self.causes))
         if self.causes:
             return Unknown(tuple(self.causes))
-        return Unsatisfied(tuple(self.reasons or self.unrelated) or (f"it carries no {self.looked_for}",))
+        found = tuple(self.reasons or self.unrelated)
+        return Unsatisfied(found or (f"it carries no {self.looked_for}",), absent=not found)
 
 
 def _cases(question: Question, snapshot: Snapshot, now: datetime) -> tuple[list[Judgement], list[_Case]]:

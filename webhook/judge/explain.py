@@ -242,7 +242,7 @@ def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
 
 
 def _signer(named: NamedFinding) -> dict[str, object]:
-    satisfied, identity, reason = _finding(named.finding)
+    satisfied, identity, reason = found(named.finding)
     proofs = sorted(named.finding.proofs, key=_order) if isinstance(named.finding, Satisfied) else []
     shown: dict[str, object] = {
         "name": named.name,
@@ -276,7 +276,8 @@ def _time(time: datetime | None) -> str | None:
     return None if time is None else time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _finding(finding: Finding) -> tuple[bool | None, str | None, str | None]:
+def found(finding: Finding) -> tuple[bool | None, str | None, str | None]:
+    """Whether a name is satisfied (None: not known); by whom, if so; else why not."""
     match finding:
         case Satisfied():
             return True, ", ".join(sorted({proof.identity for proof in finding.proofs})), None

@@ -28,10 +28,11 @@ def name_of(key: ObjectKey) -> ObjectName:
 
 
 class ClusterKeys:
-    """What was last read of each object."""
+    """What was last read of each object, by `reader`, as messages call whoever reads."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, reader: str = "the webhook's service account") -> None:
         self._kube = kube
+        self._reader = reader
         self._known: dict[ObjectName, Mapping[str, bytes] | Unresolved] = {}
 
     def knows(self, name: ObjectName) -> bool:
@@ -77,7 +78,7 @@ class ClusterKeys:
             return convert(found, Entries, title).decoded(kind)
         except KubeError as e:
             if e.status in {401, 403}:
-                return Unresolved(f"{title} may not be read by the webhook's service account")
+                return Unresolved(f"{title} may not be read by {self._reader}")
             # An outage of the API server is no change of the key: what was last read stays in force.
             return self._known.get(name, Unresolved(f"{title} could not be read: {e}"))
         except Invalid as e:

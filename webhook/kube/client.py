@@ -181,18 +181,29 @@ def _reason(data: bytes) -> str:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[Kube]:
-    """The API server of the Pod we run in, or else of the user's kubeconfig. Raises `KubeError`."""
+async def connected(kubeconfig: str | None = None, context: str | None = None) -> AsyncIterator[Kube]:
+    """The API server of the Pod we run in, or else of the user's kubeconfig; of the latter at once where one of the two is given.
+
+    `kubeconfig`: a file, or several as in the environment variable. Raises `KubeError`.
+    """
     configuration = Configuration()
     try:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the same
-    except config.ConfigException:
-        try:
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the same
-        except (config.ConfigException, OSError) as e:
-            raise KubeError(f"neither in a Pod nor with a kubeconfig that can be used: {e}") from e
+        if kubeconfig or context:
+            await _load(configuration, kubeconfig, context)
+        else:
+            try:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library's, without types
+            except config.ConfigException:
+                await _load(configuration, None, None)
+    except (config.ConfigException, OSError) as e:
+        raise KubeError(f"neither in a Pod nor with a kubeconfig that can be used: {e}") from e
     api = ApiClient(configuration)
     try:
         yield Kube(api)
     finally:
         await api.close()  # type: ignore[no-untyped-call]  # the same
+
+
+async def _load(configuration: Configuration, file: str | None, context: str | None) -> None:
+    given = {} if file is None else {"config_file": file}
+    await config.load_kube_config(**given, context=context, client_configuration=configuration)  # type: ignore[no-untyped-call]  # the same

@@ -5,14 +5,14 @@ otherwise fill the monitoring's memory (attack D-09).
 """
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, assert_never
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from webhook import __version__
 from webhook.observe.running import RunningMetrics
-from webhook.verdict import Finding, Satisfied, Unsatisfied
+from webhook.verdict import Finding, Mode, Satisfied, Unknown, Unsatisfied
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -21,6 +21,16 @@ _OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE", "CONNECT")
 _OUTAGE_ACTIONS: Final = ("warn", "last-known-good")
 
 Decision = Literal["allowed", "denied", "undecided", "error"]
+_ENDINGS: Final[tuple[tuple[Decision, Mode], ...]] = (
+    ("allowed", "enforce"), ("allowed", "warn"), ("allowed", "audit"),
+    ("denied", "enforce"), ("undecided", "enforce"), ("error", "enforce"),
+)  # fmt: skip
+CONFIGURATIONS: Final = {"ValidatingWebhookConfiguration": "validating", "MutatingWebhookConfiguration": "mutating"}
+"""The webhook configurations by kind, as a label calls them."""
+ConfigurationFault = Literal["missing", "weakened", "stale_authority"]
+_CONFIGURATION_FAULTS: Final[tuple[ConfigurationFault, ...]] = ("missing", "weakened", "stale_authority")
+EventResult = Literal["written", "failed", "suppressed"]
+_EVENT_RESULTS: Final[tuple[EventResult, ...]] = ("written", "failed", "suppressed")
 
 
 class Metrics:
@@ -30,15 +40,15 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         requests = Counter(
             "trusted_images_admission_requests",
-            "Reviews answered, by operation and decision (allowed, denied, undecided, error)",
-            ("operation", "decision"),
+            "Reviews answered, by operation, decision (allowed, denied, undecided, error), and the mode of policies that were not enforced",
+            ("operation", "decision", "mode"),
             registry=self.registry,
         )
         # Made at once: a look-up by label costs as much as the increment itself, and series that are 0 can be alerted on.
         self._requests = {
-            (operation, decision): requests.labels(operation, decision)
+            (operation, decision, mode): requests.labels(operation, decision, mode)
             for operation in _OPERATIONS
-            for decision in ("allowed", "denied", "undecided", "error")
+            for decision, mode in _ENDINGS
         }
         self._duration = Histogram(
             "trusted_images_admission_duration_seconds",
@@ -48,8 +58,8 @@ class Metrics:
         )
         self._verifications = Counter(
             "trusted_images_verifications",
-            "Signers judged from evidence that had to be read, by format and result (satisfied, unsatisfied, unknown)",
-            ("verifier", "result"),
+            "Signers judged from evidence that had to be read, by format, result (satisfied, unsatisfied, unknown) and reason",
+            ("verifier", "result", "reason"),
             registry=self.registry,
         )
         hits = Counter("trusted_images_cache_hits", "Findings that were remembered", registry=self.registry)
@@ -101,12 +111,54 @@ class Metrics:
             "trusted_images_public_root_refreshes", "Refreshes of it that were tried", registry=self.registry
         )
         self.running = RunningMetrics(self.registry)
+        self._told = Counter(
+            "trusted_images_refusal_events",
+            "Refusals that an Event was due for, by what became of it (written, failed, suppressed by the rate limit)",
+            ("result",),
+            registry=self.registry,
+        )
+        for event_result in _EVENT_RESULTS:
+            self._told.labels(event_result)
+        self.listed = Gauge(
+            "trusted_images_last_list_timestamp_seconds",
+            "When all policies were last listed and compared; 0 where they are read from files",
+            registry=self.registry,
+        )
+        self.lines_dropped = Gauge(
+            "trusted_images_log_lines_dropped",
+            "Lines about reviews that could not be written since the start",
+            registry=self.registry,
+        )
+        self.expiry = Gauge(
+            "trusted_images_expiry_timestamp_seconds",
+            "When the first of a kind ends that a policy in force rests on, or an exception; +Inf where nothing of it ends",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.in_place = Gauge(
+            "trusted_images_configuration_in_place",
+            "1 if the webhook configuration is as it was installed; told by the leader alone",
+            ("configuration",),
+            registry=self.registry,
+        )
+        self.repairs = Counter(
+            "trusted_images_configuration_repairs",
+            "Times that a webhook configuration was changed by somebody else and put back, by what was wrong",
+            ("fault",),
+            registry=self.registry,
+        )
+        for fault in _CONFIGURATION_FAULTS:
+            self.repairs.labels(fault)
+        self.leader = Gauge(
+            "trusted_images_leader", "1 where this replica writes status and certificates", registry=self.registry
+        )
+        ProcessCollector(registry=self.registry)
         build = Gauge("trusted_images_build_info", "1", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
-    def answered(self, operation: str, decision: Decision, seconds: float) -> None:
-        """One review got its answer."""
-        self._requests[operation, decision].inc()
+    def answered(self, operation: str, decision: Decision, mode: Mode, seconds: float) -> None:
+        """One review got its answer; `mode` as in `Answer`."""
+        self._requests[operation, decision, mode].inc()
         self._duration.observe(seconds)
 
     def pinned(self, count: int) -> None:
@@ -123,10 +175,20 @@ class Metrics:
 
     def verified(self, signer: str, finding: Finding) -> None:
         """A signer was judged from evidence that had to be read."""
-        result = "satisfied" if isinstance(finding, Satisfied) else "unknown"
-        if isinstance(finding, Unsatisfied):
-            result = "unsatisfied"
-        self._verifications.labels(signer, result).inc()
+        match finding:
+            case Satisfied():
+                words = ("satisfied", "proven")
+            case Unsatisfied():
+                words = ("unsatisfied", "absent" if finding.absent else "rejected")
+            case Unknown():
+                words = ("unknown", "unavailable")
+            case _:
+                assert_never(finding)
+        self._verifications.labels(signer, *words).inc()
+
+    def told(self, result: EventResult) -> None:
+        """What became of the Event about a refusal."""
+        self._told.labels(result).inc()
 
     def recalled(self, *, hit: bool) -> None:
         """A signer's finding was remembered, or was not."""

@@ -15,6 +15,7 @@ from typing import Final
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, bundle
+from webhook.operator.duty import Duty, fault_of
 from webhook.operator.installation import Installation
 from webhook.parsing import Invalid
 from webhook.yamltext import read_yaml
@@ -43,6 +44,7 @@ class Configurations:
     installation: Installation
     reaches: Callable[[], Awaitable[bool]]
     """Whether a connection to the Service reaches a replica."""
+    duty: Duty | None = None
     _applied: dict[str, tuple[str, Document]] = field(default_factory=dict)
     _owner: Document | None = None
     _answered_since: dt.datetime | None = None
@@ -56,14 +58,22 @@ class Configurations:
         the ConfigMap nothing is made: that is how a release that is being removed says so.
         """
         await self._follow_owner()
-        for path, written in _written(await self.kube.get(self.installation.configuration_path)):
+        wanted = configurations_in(await self.kube.get(self.installation.configuration_path))
+        if not wanted and self.duty is not None:
+            self.duty.stopped()
+        for path, written in wanted:
             found = await self.kube.get(path)
+            if self.duty is not None:
+                # Until its authorities are known below, any will do.
+                self.duty.looked(written["kind"], fault_of(found, written))
             # One that was there and is gone was taken by somebody: no node has to learn the way.
             if found is None and path not in self._applied and not await self._is_settled(now):
                 return
             desired = self._desired(written, found, data, now)
-            if desired is not None and await self._apply(path, found, desired):
-                await self._take_back_if_going(path)
+            if desired is not None:
+                await self._tell(path, found, desired, now)
+                if await self._apply(path, found, desired):
+                    await self._take_back_if_going(path)
 
     async def _follow_owner(self) -> None:
         """Finds the release that they belong to. What is known of one that was here before says nothing about this one."""
@@ -83,6 +93,16 @@ class Configurations:
         if await self.kube.get(self.installation.configuration_path) is None:
             await self.kube.delete(path)
 
+    async def _tell(self, path: str, found: Document | None, desired: Document, now: dt.datetime) -> None:
+        """Says what is wrong; and, if it stood there as it should until somebody changed it, that it is put back."""
+        if self.duty is None:
+            return
+        fault = fault_of(found, desired)
+        self.duty.looked(desired["kind"], fault)
+        _, last = self._applied.get(path, (None, None))
+        if fault is not None and last == desired:
+            await self.duty.changed(desired["kind"], desired["metadata"]["name"], fault, now)
+
     async def _apply(self, path: str, found: Document | None, desired: Document) -> bool:
         """Whether something was to be written."""
         version, last = self._applied.get(path, (None, None))
@@ -91,6 +111,9 @@ class Configurations:
         if found is not None and last == desired:
             _log.warning("%s was changed by somebody else; it is put back", path)
         applied = await self.kube.apply(path, desired)
+        if fault_of(applied, desired) is not None:
+            # What others have added stays theirs when it is applied, a condition of their own for example; the list as a whole is not.
+            applied = await self.kube.merge(path, {"webhooks": desired["webhooks"]})
         self._applied[path] = (applied["metadata"]["resourceVersion"], desired)
         return True
 
@@ -167,7 +190,7 @@ async def owner_of(kube: Kube, installation: Installation) -> Document | None:
     }
 
 
-def _written(config_map: Document | None) -> list[tuple[str, Document]]:
+def configurations_in(config_map: Document | None) -> list[tuple[str, Document]]:
     """The configurations in the chart's ConfigMap with their paths, in the order in which they are made; none if it is wrong."""
     text = ((config_map or {}).get("data") or {}).get("configuration.yaml")
     if text is None:
@@ -194,7 +217,7 @@ async def withdraw(kube: Kube, installation: Installation, pause: float = 1.0) -
     Looks again until none has been there for `pause` seconds: a leader that had read what is wanted before may write it once more, and
     takes that back.
     """
-    written = _written(await kube.get(installation.configuration_path))
+    written = configurations_in(await kube.get(installation.configuration_path))
     # First what tells the leader to make them again.
     await kube.delete(installation.configuration_path)
     left = [path for path, _ in reversed(written)]

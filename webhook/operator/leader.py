@@ -15,6 +15,7 @@ from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, next_data
 from webhook.operator.configuration import Configurations, owner_of
+from webhook.operator.duty import Duty
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
@@ -43,17 +44,22 @@ class Leader:
     clock: Clock
     reaches: Callable[[], Awaitable[bool]]
     """Whether a connection to our Service reaches a replica."""
+    duty: Duty | None = None
     _written: dict[PolicyKey, object] = field(default_factory=dict)
     _configurations: Configurations = field(init=False)
 
     def __post_init__(self) -> None:
-        self._configurations = Configurations(self.kube, self.installation, self.reaches)
+        self._configurations = Configurations(self.kube, self.installation, self.reaches, self.duty)
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_again(self.write_statuses, lambda: _SECONDS))
-            tasks.create_task(_again(self.keep_certificate, self._until_certificate))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_again(self.write_statuses, lambda: _SECONDS))
+                tasks.create_task(_again(self.keep_certificate, self._until_certificate))
+        finally:
+            if self.duty is not None:
+                self.duty.resigned()
 
     def _until_certificate(self) -> float:
         return _SETTLING_SECONDS if self._configurations.is_settling else _CERTIFICATE_SECONDS
@@ -70,9 +76,10 @@ class Leader:
 
     async def _write_status(self, key: PolicyKey, known: InForce) -> None:
         now = self.clock()
-        # Evidence of hardware ends without anybody changing anything.
+        # What it rests on ends without anybody changing anything.
+        ending = [(one, one.phase(now)) for one in known.ends]
         hardware = [hardware_of(named, now) for named in known.policy.signers]
-        state = (known.version, known.policy, hardware, known.policy.terms.mode_at(now))
+        state = (known.version, known.policy, hardware, ending, known.policy.terms.mode_at(now))
         if self._written.get(key) == state:
             return
         wanted = status_of(known, now)
@@ -85,21 +92,23 @@ class Leader:
             # Only for the very object that was judged: one of the same name made since has a status of its own.
             identity = {"uid": known.document["metadata"].get("uid")}
             await self.kube.merge(f"{path}/status", {"metadata": identity, "status": wanted})
-            if _ready(before) != _ready(wanted) and known.state != "in_force":
-                await self._tell(key, resource.kind, known, wanted)
+            about = {
+                "apiVersion": API_VERSION,
+                "kind": resource.kind,
+                "name": key.name,
+                "namespace": key.namespace,
+                **identity,
+            }
+            if _status_of("Ready", before) != _status_of("Ready", wanted) and known.state != "in_force":
+                await self._tell(about, "Ready", wanted)
+            if _status_of("Expiring", before) != _status_of("Expiring", wanted) == "True":
+                await self._tell(about, "Expiring", wanted)
         self._written[key] = state
 
-    async def _tell(self, key: PolicyKey, kind: str, known: InForce, status: Mapping[str, Any]) -> None:
-        """An Event about a policy that is not in force as it was written."""
-        ready = status["conditions"][0]
-        about = {
-            "apiVersion": API_VERSION,
-            "kind": kind,
-            "name": key.name,
-            "namespace": key.namespace,
-            "uid": known.document["metadata"].get("uid"),
-        }
-        await self.kube.create(*warning(about, f"Policy{ready['reason']}", ready["message"], self.clock()))
+    async def _tell(self, about: Mapping[str, Any], condition: str, status: Mapping[str, Any]) -> None:
+        """An Event about a policy that is not in force as it was written, or rests on what ends."""
+        found = next(one for one in status["conditions"] if one["type"] == condition)
+        await self.kube.create(*warning(about, f"Policy{found['reason']}", found["message"], self.clock()))
 
     # ── certificate and configuration ────────────────────────────────────────────────────────────────────────────────
     async def keep_certificate(self) -> None:
@@ -148,8 +157,8 @@ async def _again(step: Callable[[], Awaitable[None]], pause: Callable[[], float]
         await asyncio.sleep(pause())
 
 
-def _ready(status: Mapping[str, Any]) -> object:
-    return next((one.get("status") for one in status.get("conditions") or () if one.get("type") == "Ready"), None)
+def _status_of(condition: str, status: Mapping[str, Any]) -> object:
+    return next((one.get("status") for one in status.get("conditions") or () if one.get("type") == condition), None)
 
 
 def _decoded(secret: Document | None) -> Data | None:

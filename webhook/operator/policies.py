@@ -11,16 +11,18 @@ import logging
 import secrets
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from msgspec import json
 
-from webhook import keys
+from webhook import keys, limits
 from webhook.keys.cluster import ClusterKeys, ObjectName, name_of
 from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
+from webhook.operator import radar
+from webhook.operator.radar import SignerEnding
 from webhook.operator.rollout import staged
 from webhook.parsing import Invalid
 from webhook.policy import parse
@@ -64,7 +66,7 @@ class Written:
 class InForce:
     """A policy as it was written, and what became of it. `complaints`: it is broken, and denies what it covers.
 
-    `objects` and `remote` are what its keys are read from, in the cluster and outside.
+    `objects` and `remote` are what its keys are read from, in the cluster and outside. `ends`: what it rests on and ends, the first first.
     """
 
     written: Written
@@ -72,6 +74,7 @@ class InForce:
     policy: Policy
     complaints: tuple[str, ...] = ()
     remote: frozenset[RemoteKey] = frozenset()
+    ends: tuple[SignerEnding, ...] = ()
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -128,7 +131,18 @@ class Policies:
     def _standing(self, known: InForce) -> InForce:
         if not known.policy.refers:
             return known
-        return replace(known, policy=self._store.snapshot.index.policies.get(known.written.key, known.policy))
+        linked = self._store.snapshot.index.policies.get(known.written.key, known.policy)
+        return replace(known, policy=linked, ends=(*known.ends, *self._referred(known.policy, limits.MAX_REFERENCES)))
+
+    def _referred(self, policy: Policy, depth: int) -> Iterator[SignerEnding]:
+        """What the signers of others end with that this policy refers to, under the names that it gives them."""
+        for named in policy.signers if depth else ():
+            source = None if named.ref is None else self.in_force.get(PolicyKey(None, named.ref.policy))
+            if named.ref is None or source is None:
+                continue
+            for one in (*source.ends, *self._referred(source.policy, depth - 1)):
+                if one.signer == named.ref.signer:
+                    yield replace(one, signer=named.name)
 
     def seen(self, document: Mapping[str, Any]) -> None:
         """Brings a policy into force as the API server has it, unless something newer is known."""
@@ -256,9 +270,11 @@ class Policies:
             return self._remote.read(wanted)
 
         complaints: tuple[str, ...] = ()
+        ends: tuple[SignerEnding, ...] = ()
         try:
             materials = keys.resolve(references, key, self._home, read)
             policy = parse.parse_policy(key, spec, materials, self._formats, self._home)
+            ends = radar.endings(spec, policy, materials, self._formats)
         except Invalid as e:
             complaints = e.complaints
             policy = parse.broken_policy(key, spec, complaints)
@@ -280,6 +296,7 @@ class Policies:
             policy,
             complaints,
             frozenset(remote) if remote else _NONE,
+            ends,
         )
 
 

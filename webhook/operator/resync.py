@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from webhook.kube import KubeError
@@ -17,6 +18,9 @@ _log = logging.getLogger(__name__)
 
 _SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 1.0
+
+Listed = Callable[[], None]
+"""Hears of each full list that was brought into force."""
 
 
 async def list_once(kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
@@ -38,11 +42,14 @@ async def list_once(kube: Kube, policies: Policies, exceptions: Exceptions, stor
         _log.warning("the exceptions cannot be read: %s", e)
 
 
-async def first_list(kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
+async def first_list(
+    kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore, listed: Listed = lambda: None
+) -> None:
     """Tries until the cluster has been read once, the keys that its policies name included; then the store is ready."""
     while True:
         try:
             await list_once(kube, policies, exceptions, store)
+            listed()
             break
         except KubeError as e:
             _log.warning("the policies cannot be read yet: %s", e)
@@ -54,11 +61,14 @@ async def first_list(kube: Kube, policies: Policies, exceptions: Exceptions, sto
     gc.freeze()
 
 
-async def compare(kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
+async def compare(
+    kube: Kube, policies: Policies, exceptions: Exceptions, store: PolicyStore, listed: Listed = lambda: None
+) -> None:
     """Compares with a full list until cancelled: a stream that fell silent hides no change for longer than this."""
     while True:
         await asyncio.sleep(_SECONDS)
         try:
             await list_once(kube, policies, exceptions, store)
+            listed()
         except KubeError as e:
             _log.warning("the policies could not be compared: %s", e)

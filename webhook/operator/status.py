@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any, Final
 
 from webhook import limits
+from webhook.operator import radar
 from webhook.operator.events import timestamp
 from webhook.operator.policies import InForce
 from webhook.operator.rollout import effective
@@ -35,6 +36,7 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
             {"Unknown": "Invalid", "False": "KeysNotRead", "True": "KeysRead"}[resolved],
             "; ".join(unresolved) or ("the policy cannot be read" if known.complaints else "all keys have been read"),
         ),
+        _condition("Expiring", *_expiring(known, now)),
     ]
     waits = effective(known.policy, known.document, now)
     if waits is not None:
@@ -61,6 +63,13 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         # Somebody has taken it back; what it is enforced by next is another rollout.
         status["rollout"] = None
     return status if generation is None else {"observedGeneration": generation, **status}
+
+
+def _expiring(known: InForce, now: dt.datetime) -> tuple[str, str, str]:
+    if known.complaints:
+        return "Unknown", "Invalid", "the policy cannot be read"
+    ends = sorted(known.ends, key=lambda one: one.ending.at)
+    return radar.condition(ends, known.document["spec"].get("images"), now)
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""`kubectl trust status`: whether images are judged, by what, and what is wrong with it."""
+
+import base64
+import datetime as dt
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from tests.cli.test_commands import run
+from tests.fake.apiserver import FakeAPIServer, api_server
+from tests.fake.kubeconfig import write_kubeconfig
+from webhook.kube import KubeError
+from webhook.operator.certificates import next_data
+from webhook.operator.configuration import COLLECTIONS
+from webhook.operator.installation import Installation
+from webhook.policy.parse import API_VERSION
+
+INSTALLATION = Installation(namespace="trusted-images")
+DEPLOYMENT = "/apis/apps/v1/namespaces/trusted-images/deployments/trusted-images"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/trusted-images/leases/trusted-images"
+VALIDATING = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
+POLICIES = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
+EXCEPTIONS = f"/apis/{API_VERSION}/namespaces/shop/trustexceptions"
+WANTED: dict[str, Any] = {
+    "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "trusted-images"},
+    "webhooks": [{"name": "images.trusted-images.dev", "failurePolicy": "Fail", "clientConfig": {"service": {"name": "trusted-images", "namespace": "trusted-images"}}}],
+}  # fmt: skip
+
+
+def now() -> dt.datetime:
+    """The command asks the clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+def configuration(bundle: bytes, **changes: Any) -> dict[str, Any]:
+    (webhook,) = WANTED["webhooks"]
+    client = {**webhook["clientConfig"], "caBundle": base64.b64encode(bundle).decode()}
+    return {**WANTED, "webhooks": [{**webhook, "clientConfig": client, **changes}]}
+
+
+def conditions(**found: tuple[str, str, str]) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": s, "reason": r, "message": m} for kind, (s, r, m) in found.items()]}
+
+
+def put_lease(server: FakeAPIServer, at: dt.datetime, holder: str = "trusted-images-0") -> None:
+    server.put(LEASE, {"spec": {"holderIdentity": holder, "renewTime": at.isoformat()}})
+
+
+def put_policy(server: FakeAPIServer, name: str = "web", status: Any = None, **spec: Any) -> None:
+    document = {"metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+    server.put(f"{POLICIES}/{name}", document | ({"status": status} if status else {}))
+
+
+READY = conditions(Ready=("True", "InForce", "fine"), Expiring=("False", "NothingEndsSoon", "fine"))
+
+
+@pytest.fixture
+async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeAPIServer]:
+    """A cluster in which all is well."""
+    async with api_server() as found:
+        monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path, found.url)))
+        pod = {"spec": {"containers": [{"image": "ghcr.io/trusted-images/trusted-images:0.1.0"}]}}
+        found.put(DEPLOYMENT, {"spec": {"replicas": 3, "template": pod}, "status": {"readyReplicas": 3}})
+        put_lease(found, now())
+        data = next_data(None, INSTALLATION.names, now())
+        assert data is not None
+        secret = {name: base64.b64encode(value).decode() for name, value in data.items()}
+        found.put(INSTALLATION.secret_path, {"data": secret})
+        found.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(WANTED)}})
+        found.put(VALIDATING, configuration(data["ca.crt"]))
+        put_policy(found, status=READY)
+        yield found
+
+
+async def status(*words: str) -> tuple[Result, dict[str, list[tuple[str, str]]]]:
+    """The result, and its lines by what they are about."""
+    result = await run("status", *words, "-o", "json")
+    lines: dict[str, list[tuple[str, str]]] = {}
+    for line in json.loads(result.stdout)["lines"]:
+        lines.setdefault(line["about"], []).append((line["state"], line["text"]))
+    return result, lines
+
+
+async def test_all_is_well(server: FakeAPIServer) -> None:
+    result = await run("status")
+    assert result.exit_code == 0, result.output
+    words = [line.split() for line in result.output.splitlines()]
+    assert [found[:2] for found in words] == [
+        [about, "ok"] for about in ("replicas", "leader", "validating", "certificate", "policies", "exceptions")
+    ]
+    assert "3 of 3 ready, ghcr.io/trusted-images/trusted-images:0.1.0" in result.output
+    assert "in place, fails closed, its authority until " in result.output
+    assert {method for method, _ in server.asked} == {"GET"}
+    assert "PRIVATE" not in result.output
+
+
+async def test_replicas_and_a_leader_that_are_missing(server: FakeAPIServer) -> None:
+    pod = server.objects[DEPLOYMENT]["spec"]
+    server.put(DEPLOYMENT, {"spec": pod, "status": {"readyReplicas": 2}})
+    result, lines = await status()
+    assert (result.exit_code, lines["replicas"][0][0]) == (0, "note")
+    server.put(DEPLOYMENT, {"spec": pod})
+    put_lease(server, now() - dt.timedelta(minutes=5))
+    result, lines = await status()
+    assert result.exit_code == 1
+    assert lines["replicas"][0] == ("wrong", "0 of 3 ready, ghcr.io/trusted-images/trusted-images:0.1.0")
+    assert lines["leader"][0][0] == "wrong"
+    server.remove(DEPLOYMENT)
+    put_lease(server, now(), holder="")
+    result, lines = await status()
+    assert lines["replicas"][0] == (
+        "wrong",
+        "there is no Deployment trusted-images/trusted-images: is it installed elsewhere?",
+    )
+    assert lines["leader"][0][1].startswith("no replica leads")
+    server.put(LEASE, {"spec": {"holderIdentity": "a", "renewTime": "yesterday"}})
+    assert (await status())[1]["leader"][0][0] == "wrong"
+
+
+async def test_m11_a_configuration_that_is_not_as_installed(server: FakeAPIServer) -> None:
+    bundle = base64.b64decode(server.objects[VALIDATING]["webhooks"][0]["clientConfig"]["caBundle"])
+    server.put(VALIDATING, configuration(bundle, failurePolicy="Ignore"))
+    result, lines = await status()
+    assert result.exit_code == 1
+    where = "weakened: webhooks[images.trusted-images.dev].failurePolicy"
+    assert lines["validating"] == [("wrong", f"trusted-images is not as it was installed: {where}")]
+    server.put(VALIDATING, configuration(b"nonsense"))
+    assert (await status())[1]["validating"][0][1].startswith("its authorities have ended or cannot be read")
+    server.remove(VALIDATING)
+    assert (await status())[1]["validating"][0][1].endswith("missing")
+    server.remove(INSTALLATION.configuration_path)
+    assert (await status())[1]["webhooks"][0][1].startswith("judgement is stopped: ")
+
+
+async def test_one_that_was_installed_to_fail_open_is_told(server: FakeAPIServer) -> None:
+    (webhook,) = WANTED["webhooks"]
+    wanted = {**WANTED, "webhooks": [{**webhook, "failurePolicy": "Ignore"}]}
+    server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(wanted)}})
+    bundle = base64.b64decode(server.objects[VALIDATING]["webhooks"][0]["clientConfig"]["caBundle"])
+    server.put(VALIDATING, configuration(bundle, failurePolicy="Ignore"))
+    result, lines = await status()
+    assert result.exit_code == 0
+    assert lines["validating"][0] == (
+        "note",
+        "in place; without an answer everything is admitted: images.trusted-images.dev",
+    )
+
+
+async def test_w09_a_certificate_that_ends_or_is_missing(server: FakeAPIServer) -> None:
+    data = next_data(None, INSTALLATION.names, now() - dt.timedelta(days=86))
+    assert data is not None
+    server.put(INSTALLATION.secret_path, {"data": {"tls.crt": base64.b64encode(data["tls.crt"]).decode()}})
+    result, lines = await status()
+    assert (result.exit_code, lines["certificate"][0][0]) == (1, "wrong")
+    server.put(INSTALLATION.secret_path, {"data": {}})
+    assert (await status())[1]["certificate"][0][1].endswith("holds none")
+    server.remove(INSTALLATION.secret_path)
+    assert (await status())[1]["certificate"][0][1].startswith("there is no Secret")
+
+
+async def test_policies_that_need_somebody_are_named(server: FakeAPIServer) -> None:
+    put_policy(server, "late", mode="audit")
+    put_policy(server, "broken", conditions(Ready=("False", "Invalid", "it denies what it covers: \x1b[2J")))
+    soon = conditions(Ready=("True", "InForce", ""), Expiring=("True", "EndsSoon", "a root ends"))
+    put_policy(server, "soon", soon)
+    over = conditions(Ready=("True", "InForce", ""), Expiring=("True", "Expired", "a root ended"))
+    put_policy(server, "over", over)
+    result, lines = await status()
+    assert result.exit_code == 1
+    first, *others = lines["policies"]
+    assert first == ("ok", "5: 4 enforce, 1 audit")
+    assert (
+        "wrong",
+        "policy shop/broken is not in force as written: Invalid: it denies what it covers: \\x1b[2J",
+    ) in others
+    assert ("wrong", "policy shop/over: Expired: a root ended") in others[:2]
+    assert ("note", "policy shop/soon: EndsSoon: a root ends") in others
+    assert ("unknown", "policy shop/late: nothing has been said about it yet") in others
+    for i in range(40):
+        put_policy(server, f"broken-{i}", conditions(Ready=("False", "Invalid", "x")))
+    assert (await status())[1]["policies"][-1] == ("wrong", "and 24 more")
+
+
+async def test_without_policies_everything_is_admitted_and_that_is_said(server: FakeAPIServer) -> None:
+    server.remove(f"{POLICIES}/web")
+    result, lines = await status()
+    assert result.exit_code == 0
+    assert lines["policies"] == [("note", "there are none: every image is admitted, with a warning")]
+
+
+async def test_exceptions_in_force_are_named(server: FakeAPIServer) -> None:
+    for name, active in {
+        "hotfix": ("True", "InForce", "approved by bob, until 2026-12-31T12:00:00Z"),
+        "old": ("False", "Expired", "it lifts nothing"),
+        "odd": ("False", "Invalid", "it lifts nothing: spec.images"),
+    }.items():
+        found = {"metadata": {"name": name, "namespace": "shop"}, "status": {**conditions(Active=active), "uses": 3}}
+        server.put(f"{EXCEPTIONS}/{name}", found)
+    result, lines = await status()
+    assert result.exit_code == 1
+    assert lines["exceptions"] == [
+        ("ok", "3: 1 Expired, 1 InForce, 1 Invalid"),
+        ("wrong", "exception shop/odd: Invalid: it lifts nothing: spec.images"),
+        (
+            "note",
+            "exception shop/hotfix is in force, used 3 times: InForce: approved by bob, until 2026-12-31T12:00:00Z",
+        ),
+    ]
+
+
+async def test_what_the_user_may_not_read_costs_only_its_own_line(server: FakeAPIServer) -> None:
+    server.failing[INSTALLATION.secret_path] = KubeError("secrets is forbidden", 403)
+    result, lines = await status()
+    assert result.exit_code == 2
+    assert lines["certificate"][0][0] == "unknown"
+    assert "forbidden" in lines["certificate"][0][1]
+    assert lines["policies"][0][0] == "ok"
+
+
+async def test_without_an_answer_nothing_is_known(server: FakeAPIServer) -> None:
+    server.down = True
+    result = await run("status")
+    assert (result.exit_code, "the API server gives no answer" in result.output) == (2, True)
+    result = await run("status", "--namespace", "../x")
+    assert (result.exit_code, "not the names of" in result.output) == (2, True)

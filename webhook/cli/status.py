@@ -1,0 +1,278 @@
+"""`kubectl trust status`: whether images are judged in this cluster, and by what. With the user's own rights, and reading only."""
+
+import asyncio
+import base64
+import datetime as dt
+import enum
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from cryptography import x509
+
+from webhook.cli import cluster, hosting, local
+from webhook.cli.cluster import Context, Kubeconfig
+from webhook.cli.output import Output
+from webhook.kube import KubeError, is_name
+from webhook.parsing import quote
+from webhook.policy.parse import API_VERSION
+from webhook.policy.schema import EXCEPTIONS, RESOURCES
+
+if TYPE_CHECKING:
+    from webhook.kube.client import Document, Kube
+    from webhook.operator.installation import Installation
+
+HELP: Final = """Say whether images are judged in this cluster: replicas, webhook configurations, certificate, policies, exceptions.
+
+Read with your kubeconfig; what you may not read is said to be unknown. Exits with 0 if all is well, 1 if something is wrong, 2 if not
+everything could be looked at.
+
+\b
+  kubectl trust status
+  kubectl trust status --namespace security --name images -o json
+"""
+
+_SHOWN: Final = 20
+"""Policies, or exceptions, that are named; the others are counted."""
+_TEXT: Final = 400
+_SOON: Final = dt.timedelta(days=7)
+_LEASE_SECONDS: Final = 60
+
+
+class State(enum.StrEnum):
+    """What is to be thought of a line. `note`: well, and worth knowing."""
+
+    ok = "ok"
+    note = "note"
+    wrong = "wrong"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was looked at."""
+
+    about: str
+    state: State
+    text: str
+
+
+_COLOURS: Final = {
+    State.ok: typer.colors.GREEN, State.note: typer.colors.CYAN, State.wrong: typer.colors.RED, State.unknown: typer.colors.YELLOW,
+}  # fmt: skip
+
+
+def command(
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="The namespace of the installation.")
+    ] = hosting.HOME,
+    name: Annotated[str, typer.Option(help="The name of its Deployment and Service.")] = hosting.HOME,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.text,
+) -> None:
+    """Looks at everything, whatever is wrong with the rest."""
+    try:
+        from webhook.kube.client import connected
+        from webhook.operator.installation import Installation
+    except ImportError as e:
+        local.misused(f"{e.name} is not installed: the extra `operator` has what speaks to a cluster")
+    if not is_name(namespace) or not is_name(name):
+        local.misused(f"{quote(namespace)}/{quote(name)}: not the names of a namespace and an installation")
+    installation = Installation(
+        namespace=namespace, service=name, secret=f"{name}-tls", configuration=f"{name}-webhook", owner=name
+    )
+
+    async def run() -> list[Line]:
+        async with connected(kubeconfig, context) as kube:
+            return [line async for line in look(kube, installation, hosting.now())]
+
+    try:
+        lines = asyncio.run(run())
+    except KubeError as e:
+        cluster.complain(e)
+    if output is Output.json:
+        said = [{"about": line.about, "state": line.state.value, "text": line.text} for line in lines]
+        typer.echo(json.dumps({"installation": f"{namespace}/{name}", "lines": said}, indent=2))
+    else:
+        for line in lines:
+            word = typer.style(f"{line.state.value:<9}", _COLOURS[line.state], bold=line.state is State.wrong)
+            typer.echo(f"{line.about:<14}{word}{line.text}")
+    states = {line.state for line in lines}
+    raise typer.Exit(1 if State.wrong in states else 2 if State.unknown in states else 0)
+
+
+async def look(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
+    """Everything about one installation; what may not be looked at costs only its own line. Raises `KubeError` without an answer."""
+    for about, lines in (
+        ("replicas", _replicas),
+        ("leader", _leader),
+        ("webhooks", _configurations),
+        ("certificate", _certificate),
+        ("policies", _policies),
+        ("exceptions", _exceptions),
+    ):
+        try:
+            async for line in lines(kube, installation, now):
+                yield line
+        except KubeError as e:
+            if e.status in {0, 401}:
+                raise
+            yield Line(about, State.unknown, str(e))
+
+
+# ── what runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def _replicas(kube: "Kube", installation: "Installation", _now: dt.datetime) -> AsyncIterator[Line]:
+    found = await kube.get(f"/apis/apps/v1/namespaces/{installation.namespace}/deployments/{installation.service}")
+    if found is None:
+        place = f"{installation.namespace}/{installation.service}"
+        yield Line("replicas", State.wrong, f"there is no Deployment {place}: is it installed elsewhere?")
+        return
+    wanted, ready = found["spec"].get("replicas", 1), (found.get("status") or {}).get("readyReplicas", 0)
+    image = found["spec"]["template"]["spec"]["containers"][0].get("image", "")
+    # With one that answers, everything is judged; the others are there so that it stays so.
+    state = State.wrong if ready == 0 else State.note if ready < wanted else State.ok
+    yield Line("replicas", state, f"{ready} of {wanted} ready, {quote(image)}")
+
+
+async def _leader(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{installation.namespace}/leases/{installation.service}"
+    spec = ((await kube.get(path)) or {}).get("spec") or {}
+    if not spec.get("holderIdentity"):
+        yield Line("leader", State.wrong, "no replica leads: nobody writes status or renews the certificate")
+        return
+    seconds = (now - _time(spec.get("renewTime"))).total_seconds()
+    state = State.ok if seconds < _LEASE_SECONDS else State.wrong
+    yield Line("leader", state, f"{quote(spec['holderIdentity'])}, seen {max(seconds, 0):.0f} s ago")
+
+
+def _time(text: object) -> dt.datetime:
+    """As the API server writes times; long ago if it is none."""
+    try:
+        return dt.datetime.fromisoformat(str(text))
+    except ValueError:
+        return dt.datetime.fromtimestamp(0, dt.UTC)
+
+
+# ── whether we are asked ─────────────────────────────────────────────────────────────────────────────────────────────
+async def _configurations(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
+    from webhook.observe.metrics import CONFIGURATIONS
+    from webhook.operator.configuration import configurations_in
+    from webhook.operator.duty import fault_of
+
+    wanted = configurations_in(await kube.get(installation.configuration_path))
+    if not wanted:
+        missing = f"ConfigMap {installation.namespace}/{installation.configuration} does not say what is wanted"
+        yield Line("webhooks", State.wrong, f"judgement is stopped: {missing}")
+    for path, written in wanted:
+        found = await kube.get(path)
+        about = CONFIGURATIONS[written["kind"]]
+        fault = fault_of(found, written)
+        if fault is not None:
+            yield Line(about, State.wrong, f"{written['metadata']['name']} is not as it was installed: {fault}")
+            continue
+        webhooks = (found or {})["webhooks"]
+        ends = _last_authority(webhooks[0]["clientConfig"].get("caBundle"))
+        if ends is None or ends <= now:
+            yield Line(about, State.wrong, "its authorities have ended or cannot be read: API servers reach nobody")
+            continue
+        ignoring = [one["name"] for one in webhooks if one.get("failurePolicy") == "Ignore"]
+        if ignoring:
+            yield Line(about, State.note, f"in place; without an answer everything is admitted: {', '.join(ignoring)}")
+        else:
+            yield Line(about, State.ok, f"in place, fails closed, its authority until {ends:%Y-%m-%d}")
+
+
+def _last_authority(bundle: object) -> dt.datetime | None:
+    """When the last authority of a caBundle ends."""
+    try:
+        certificates = x509.load_pem_x509_certificates(base64.b64decode(str(bundle or "")))
+    except ValueError:
+        return None
+    return max(one.not_valid_after_utc for one in certificates)
+
+
+async def _certificate(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
+    found = await kube.get(installation.secret_path)
+    if found is None:
+        yield Line("certificate", State.wrong, f"there is no Secret {installation.namespace}/{installation.secret}")
+        return
+    # Its private key comes along, and is looked at by nobody.
+    ends = _last_authority((found.get("data") or {}).get("tls.crt"))
+    if ends is None:
+        yield Line("certificate", State.wrong, f"Secret {installation.namespace}/{installation.secret} holds none")
+    else:
+        yield Line("certificate", State.ok if ends - now > _SOON else State.wrong, f"until {ends:%Y-%m-%d %H:%M} UTC")
+
+
+# ── by what is judged ────────────────────────────────────────────────────────────────────────────────────────────────
+async def _policies(kube: "Kube", _installation: "Installation", _now: dt.datetime) -> AsyncIterator[Line]:
+    found = [
+        one for resource in RESOURCES for one in (await kube.list_all(f"/apis/{API_VERSION}/{resource.plural}"))[0]
+    ]
+    if not found:
+        yield Line("policies", State.note, "there are none: every image is admitted, with a warning")
+        return
+    modes = [str((one.get("spec") or {}).get("mode") or "enforce") for one in found]
+    counts = ", ".join(f"{modes.count(mode)} {mode}" for mode in ("enforce", "warn", "audit") if mode in modes)
+    yield Line("policies", State.ok, f"{len(found)}: {counts}")
+    for line in _bounded("policies", found, _about_policy):
+        yield line
+
+
+def _about_policy(policy: "Document") -> Line | None:
+    title, conditions = f"policy {_title(policy)}", _conditions(policy)
+    ready, expiring = conditions.get("Ready"), conditions.get("Expiring", {})
+    if ready is None:
+        return Line("policies", State.unknown, f"{title}: nothing has been said about it yet")
+    if ready.get("status") != "True":
+        return Line("policies", State.wrong, f"{title} is not in force as written: {_text(ready)}")
+    if expiring.get("status") == "True":
+        state = State.wrong if expiring.get("reason") == "Expired" else State.note
+        return Line("policies", state, f"{title}: {_text(expiring)}")
+    return None
+
+
+async def _exceptions(kube: "Kube", _installation: "Installation", _now: dt.datetime) -> AsyncIterator[Line]:
+    found, _ = await kube.list_all(f"/apis/{API_VERSION}/{EXCEPTIONS.plural}")
+    states = [str(_conditions(one).get("Active", {}).get("reason", "Unknown")) for one in found]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    yield Line("exceptions", State.ok, f"{len(found)}{f': {counts}' if found else ''}")
+    for line in _bounded("exceptions", found, _about_exception):
+        yield line
+
+
+def _about_exception(exception: "Document") -> Line | None:
+    active = _conditions(exception).get("Active", {})
+    if active.get("reason") == "Invalid":
+        return Line("exceptions", State.wrong, f"exception {_title(exception)}: {_text(active)}")
+    if active.get("status") != "True":
+        return None
+    uses = (exception.get("status") or {}).get("uses", 0)
+    return Line(
+        "exceptions", State.note, f"exception {_title(exception)} is in force, used {uses} times: {_text(active)}"
+    )
+
+
+def _bounded(about: str, documents: "list[Document]", describe: "Callable[[Document], Line | None]") -> Iterator[Line]:
+    """What is to be said about each, the worst first, and no more than a screen of it."""
+    lines = sorted(filter(None, map(describe, documents)), key=lambda line: line.state is not State.wrong)
+    yield from lines[:_SHOWN]
+    if more := lines[_SHOWN:]:
+        state = State.wrong if any(line.state is State.wrong for line in more) else State.note
+        yield Line(about, state, f"and {len(more)} more")
+
+
+def _title(document: "Document") -> str:
+    metadata = document["metadata"]
+    return f"{metadata.get('namespace', 'cluster')}/{metadata['name']}"
+
+
+def _conditions(document: "Document") -> Mapping[str, Mapping[str, Any]]:
+    return {one.get("type", ""): one for one in (document.get("status") or {}).get("conditions") or ()}
+
+
+def _text(condition: Mapping[str, Any]) -> str:
+    return f"{quote(condition.get('reason', ''))}: {quote(condition.get('message', ''), _TEXT)}"

@@ -1,0 +1,93 @@
+"""What policies rest on and will end: found when a policy is built, told before it happens. Pure.
+
+Certificates, GPG keys, trust roots, a signer's own validity, evidence of hardware. An end is told with the policy and its images, because
+those are what nobody can start afterwards.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from webhook import limits
+from webhook.formats.endings import Ending, endings_of
+from webhook.operator.events import timestamp
+from webhook.parsing import quote
+from webhook.policy.parse import key_references
+from webhook.policy.policy import Policy
+from webhook.policy.window import Windowed
+from webhook.trust import Format, Materials
+
+SOON: Final = dt.timedelta(days=30)
+"""From when on before its end something is told to be expiring: a month is what renewing a root takes in a large company."""
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SignerEnding:
+    """What of a signer ends. `signer` is its name in the policy."""
+
+    signer: str
+    ending: Ending
+
+    def phase(self, now: dt.datetime) -> str:
+        """Whether it is over, soon will be, or is of no concern yet."""
+        if self.ending.at <= now:
+            return "ended"
+        return "soon" if self.ending.at - now < SOON else "later"
+
+    def sentence(self, now: dt.datetime) -> str:
+        """For people."""
+        word = "ended" if self.ending.at <= now else "ends"
+        return f'signer "{self.signer}": {self.ending.what} {word} at {timestamp(self.ending.at)}'
+
+
+def endings(
+    spec: object, policy: Policy, materials: Materials, formats: Mapping[str, Format[Any]]
+) -> tuple[SignerEnding, ...]:
+    """What a policy rests on and ends, the first first. What signers of other policies rest on is told there."""
+    found = {*_of_materials(spec, materials, formats), *_of_signers(policy)}
+    return tuple(sorted(found, key=lambda one: (one.ending.at, one.signer, one.ending.what)))
+
+
+def _of_materials(spec: object, materials: Materials, formats: Mapping[str, Format[Any]]) -> Iterator[SignerEnding]:
+    signers = spec.get("signers") if isinstance(spec, dict) else None
+    for signer in signers or ():
+        for name in formats.keys() & signer.keys():
+            for reference in key_references({"signers": [{name: signer[name]}]}, formats):
+                material = materials.get(reference)
+                if isinstance(material, bytes):
+                    for ending in endings_of(name, material):
+                        yield SignerEnding(signer["name"], ending)
+
+
+def _of_signers(policy: Policy) -> Iterator[SignerEnding]:
+    for named in policy.signers:
+        if isinstance(named.signer, Windowed) and named.signer.not_after is not None:
+            yield SignerEnding(named.name, Ending("validity", "its validity", named.signer.not_after))
+        for device in named.devices:
+            about = f"the evidence about {quote(device.about, 80)}"
+            yield SignerEnding(named.name, Ending("hardware", about, device.valid_until))
+
+
+def condition(ends: Sequence[SignerEnding], images: object, now: dt.datetime) -> tuple[str, str, str]:
+    """Status, reason and message of the condition `Expiring`. `images`: the globs of the policy, as they were written."""
+    told = [one for one in ends if one.phase(now) != "later"]
+    if not told:
+        first = f"the first end: {ends[0].sentence(now)}" if ends else "nothing that it rests on has an end"
+        return "False", "NothingEndsSoon", first
+    reason = "Expired" if any(one.phase(now) == "ended" for one in told) else "EndsSoon"
+    text = "; ".join(one.sentence(now) for one in told[:_SHOWN])
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    globs = [quote(glob, limits.MAX_GLOB) for glob in images] if isinstance(images, list) else []
+    concerned = ", ".join(globs[:_SHOWN]) + (", …" if len(globs) > _SHOWN else "")
+    return "True", reason, f"{text}{more}. Concerned: {concerned}"
+
+
+def first_ends(ends: Iterable[SignerEnding]) -> dict[str, dt.datetime]:
+    """When the first of each kind ends."""
+    found: dict[str, dt.datetime] = {}
+    for one in ends:
+        kind = one.ending.kind
+        found[kind] = min(found.get(kind, one.ending.at), one.ending.at)
+    return found
