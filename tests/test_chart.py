@@ -138,9 +138,12 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         ("trusted-images.dev", "clustertrustpolicies/status"): (("patch",), ()),
         ("trusted-images.dev", "trustexceptions/status"): (("patch",), ()),
         ("", "namespaces"): (("get", "list", "watch"), ()),
+        ("", "pods"): (("list", "watch"), ()),
         ("", "secrets"): (("get",), ()),
         ("", "configmaps"): (("get",), ()),
         ("", "serviceaccounts"): (("get",), ()),
+        ("openreports.io", "reports"): (("patch", "delete"), name),
+        ("wgpolicyk8s.io", "policyreports"): (("patch", "delete"), name),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): (("get", "patch", "delete"), name),
         ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): (("get", "patch", "delete"), name),
         ("rbac.authorization.k8s.io", "clusterroles"): (("get",), name),
@@ -152,7 +155,14 @@ def test_m07_the_rights_are_few_and_name_what_they_are_for() -> None:
         if rule["verbs"] == ["create"]
         for resource in rule["resources"]
     }
-    assert creates == {"events", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
+    assert creates == {
+        "events",
+        "pods/eviction",
+        "reports",
+        "policyreports",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+    }
     for document in DOCUMENTS:
         assert "*" not in json.dumps(document.get("rules", [])), document["kind"]
 

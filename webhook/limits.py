@@ -349,6 +349,10 @@ MAX_UNTOLD_USES: Final = 200
 """Uses of exceptions that wait to be told (Events, the notification); each holds the rulings of one Pod."""
 NOTIFY_SECONDS: Final = 5.0
 """Seconds for one notification."""
+WATCH_SECONDS: Final = 300
+"""Seconds after which the API server ends a watch of ours, which then goes on where it was."""
+WATCH_SILENT_SECONDS: Final = 90.0
+"""Seconds without a line after which a watch is dead: the API server sends a bookmark a minute."""
 MAX_STATUS: Final = 4 * KIB
 """Characters of a condition's message in a policy's status."""
 NAMESPACE_SECONDS: Final = 2.0
@@ -357,3 +361,34 @@ MAX_PULL_SECRETS: Final = 32
 """Pull secrets of one Pod that are read."""
 MAX_PULLERS: Final = 1_000
 """Pods, as far as their pull secrets differ, whose logins are kept."""
+
+# ── what runs already ────────────────────────────────────────────────────────────────────────────────────────────────
+MAX_PODS: Final = 50_000
+"""Pods that the leader follows, each in some hundred bytes; what is beyond them is not compared, and that is logged."""
+RESCAN_SECONDS: Final = 10.0
+"""Seconds for judging one kind of Pod again, evidence fetched included."""
+RESCAN_PAUSE: Final = 0.1
+"""Seconds between two of them where something had to be fetched: ten a second at most, whatever has changed."""
+RESCAN_BREATH: Final = 50
+"""Kinds of Pods judged from memory before others of the process have their turn."""
+RESCAN_AGAIN_SECONDS: Final = 120.0
+"""Seconds after which what could not be verified is tried again."""
+DRIFT_MARGIN: Final = 10.0
+"""Seconds by which a Pod must be younger than its policy to have been admitted by it: replicas learn of a policy within two seconds, and
+clocks differ."""
+MAX_EVICTIONS: Final = 10
+"""Pods evicted in one round, a second or more apart: their controllers make new ones meanwhile."""
+EVICT_AGAIN_SECONDS: Final = 30.0
+"""Seconds after which an eviction that was refused, by a disruption budget say, is asked for again."""
+MAX_REPORTED_TEXT: Final = 512
+"""Characters of a reason in a report, and of one that is remembered."""
+MAX_REPORTED: Final = 300
+"""Results in the report of one namespace, those that are not in order first: with their Pods they stay below what an object may have."""
+MAX_REPORTED_PODS: Final = 10
+"""Pods named in one result; how many there are stands beside them."""
+MAX_EXAMPLES: Final = 5
+"""Examples of what a policy would deny, in its status, which every replica holds."""
+MAX_EXAMPLE: Final = 256
+"""Characters of one."""
+MAX_WRITES: Final = 20
+"""Statuses or reports written in one round, of which there is one each ten seconds: what is left waits for the next."""

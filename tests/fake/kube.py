@@ -7,7 +7,7 @@ from typing import Any
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube, Method
 
-_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "trustexceptions", "endpointslices"}
+_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "trustexceptions", "endpointslices", "pods"}
 """What is listed here."""
 
 

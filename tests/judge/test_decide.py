@@ -14,13 +14,14 @@ from tests.fake.registry import FakeRegistry
 from tests.fake.signing import key, sign_bundle
 from tests.policies import policy
 from webhook import limits
+from webhook.image import parse_reference
 from webhook.judge.decide import Decider, FindNamespace
 from webhook.judge.evaluate import Judge
 from webhook.judge.pin import Pin
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore
 from webhook.policy.policy import Workload
-from webhook.trust import Unavailable
+from webhook.trust import Rejected, Resolved, Unavailable
 from webhook.verdict import Answer
 
 IMAGE = Placed("spec.containers[0].image", "registry.test/app:v1", "main")
@@ -270,3 +271,14 @@ async def test_r01_digests_are_pinned_once_the_policies_are_there(world: World) 
     final = replace(QUESTION, final=True)
     assert not (await world.ask(final)).allowed
     assert (await world.ask(replace(final, images=(replace(IMAGE, image=f"registry.test/app:v1@{digest}"),)))).allowed
+
+
+async def test_what_a_name_means_is_told_to_whoever_may_know(world: World) -> None:
+    world.registries.locked["app"] = "secret"
+    image = parse_reference(IMAGE.image)
+    refused = await world.decider.meaning(QUESTION, image)
+    assert isinstance(refused, Rejected)
+    world.keychain = FakeKeychain("secret")
+    meant = await world.decider.meaning(QUESTION, image)
+    assert isinstance(meant, Resolved)
+    assert meant.digest == world.registry.tags["app", "v1"]

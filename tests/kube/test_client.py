@@ -1,5 +1,6 @@
 """Requests to the API server, against one on loopback: what is sent, and how failures are told."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -135,3 +136,63 @@ async def test_without_a_cluster_it_says_so(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KubeError, match="neither in a Pod nor with a kubeconfig"):
         async with connected():
             pass
+
+
+async def watched(kube: Kube, path: str = "/api/v1/things") -> list[Any]:
+    return [event async for event in kube.watch(path, "7")]
+
+
+async def test_f20_a_watch_gives_events_and_ends_as_the_server_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[bytes | None] = []
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path_qs)
+        if "old" in request.path:
+            return web.json_response({"message": "too old"}, status=410)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for line in lines:
+            if line is None:
+                assert request.transport is not None
+                request.transport.abort()
+                break
+            await response.write(line)
+        return response
+
+    def event(kind: str, **fields: Any) -> bytes:
+        return json.dumps({"type": kind, "object": fields}).encode() + b"\n"
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        lines += [event("ADDED", a=1), event("BOOKMARK", b="x" * 500_000)]
+        assert [one["type"] for one in await watched(kube)] == ["ADDED", "BOOKMARK"]
+        assert asked == ["/api/v1/things?watch=true&resourceVersion=7&allowWatchBookmarks=true&timeoutSeconds=300"]
+        for last, status, what in (
+            (event("ERROR", code=410, message="too old"), 410, "too old"),
+            (b"[]\n", 0, "no object"),
+            (b"{\n", 0, "not JSON"),
+            (None, 0, "the stream broke"),
+        ):
+            lines[1] = last
+            with pytest.raises(KubeError, match=what) as failed:
+                await watched(kube)
+            assert failed.value.status == status
+        with pytest.raises(KubeError, match="410 too old") as failed:
+            await watched(kube, "/api/v1/old")
+        assert failed.value.status == 410
+
+
+async def test_f20_a_silent_watch_is_a_dead_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WATCH_SILENT_SECONDS", 0.1)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(5)
+        return response
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        with pytest.raises(KubeError, match="the stream broke"):
+            await watched(kube)

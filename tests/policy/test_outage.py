@@ -18,6 +18,7 @@ from webhook.formats import FORMATS
 from webhook.image import digest_of
 from webhook.parsing import Invalid
 from webhook.policy import identity, parse
+from webhook.policy.afterwards import DEFAULT
 from webhook.policy.identity import identity_of
 from webhook.policy.outage import DENY
 from webhook.policy.policy import NamedSigner, Policy
@@ -88,7 +89,9 @@ def test_every_policy_of_the_pages_has_an_identity_of_its_own() -> None:
     policies = documented()
     assert len(policies) > 10
     equal = dict.fromkeys(
-        dataclasses.replace(one, terms=dataclasses.replace(one.terms, mode="enforce", message=None, on_outage=DENY))
+        dataclasses.replace(
+            one, terms=dataclasses.replace(one.terms, mode="enforce", message=None, on_outage=DENY, afterwards=DEFAULT)
+        )
         for one in policies
     )
     assert len({identity_of(one) for one in policies}) == len(equal)
@@ -107,6 +110,7 @@ def test_signers_of_every_format_have_one(case: Any) -> None:
 
 PROGRAM = """
 from tests.policies import policy
+from webhook.policy.afterwards import DEFAULT
 from webhook.policy.identity import identity_of
 print(identity_of(policy(images=["a/**", "b/**"], workloads={"containers": ["main", "init", "volume"]}, deny={"keys": [
     "SHA256:" + "ab" * 32, "SHA256:" + "cd" * 32, "SHA256:" + "ef" * 32]})).hex())

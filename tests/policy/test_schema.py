@@ -84,7 +84,9 @@ def test_names_people_type() -> None:
         assert version["subresources"] == {"status": {}}
         columns = [column["name"] for column in version["additionalPrinterColumns"] if not column.get("priority")]
         assert columns == (
-            ["Active", "Reason", "Expires", "Uses", "Age"] if kind == EXCEPTIONS.kind else ["Mode", "Ready", "Age"]
+            ["Active", "Reason", "Expires", "Uses", "Age"]
+            if kind == EXCEPTIONS.kind
+            else ["Mode", "Ready", "Allowed", "Denied", "Would deny", "Age"]
         )
 
 

@@ -21,6 +21,7 @@ from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, LogFormatOption, MetricsPort, Port
 from webhook.formats import FORMATS
+from webhook.judge.decide import FindNamespace
 from webhook.judge.workload import Question
 from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
@@ -93,6 +94,9 @@ def command(
     ] = "",
     tuf_url: TufUrl = publicgood.URL,
     tuf_root: TufRoot = None,
+    rescan_hours: Annotated[
+        float, typer.Option(min=0.1, max=720, help="How often all that runs is judged again, if nothing else makes it.")
+    ] = 12.0,
     outage_records: Annotated[
         int,
         typer.Option(
@@ -132,6 +136,7 @@ def command(
         address=address,
         ports=Ports(port, metrics_port),
         drain_seconds=drain_seconds,
+        rescan_hours=rescan_hours,
         log_format=log_format,
     )
     try:
@@ -152,8 +157,10 @@ async def _operate(
     address: str,
     ports: Ports,
     drain_seconds: float,
+    rescan_hours: float,
     log_format: LogFormat,
 ) -> None:
+    from webhook.background.work import Background
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
@@ -179,16 +186,6 @@ async def _operate(
         )
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
         _gauge_expiries(metrics, policies, uses.exceptions)
-        # Given back after the work has ended, or it would be taken again.
-        stack.push_async_callback(lease.release)
-        background = await stack.enter_async_context(running.background())
-        end_leading = background(lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics)))
-        background(_following(kube, policies, uses.exceptions, store, metrics, stopping))
-        outages, refusals = OutageEvents(kube, policies), RefusalEvents(kube, metrics)
-        background(_together(uses.work, outages.work, refusals.work))
-
-        log = ReviewLog(log_format=log_format)
-        stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
         pull_secrets = PullSecrets(kube)
 
@@ -196,19 +193,32 @@ async def _operate(
             who = question.who
             return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
 
-        async def find_namespace(name: str) -> None:
-            found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
-            if found is not None:
-                store.put_namespace(name, found["metadata"].get("labels") or {})
+        decider = hosting.compose(
+            store, registries, keychain_of, pool, metrics,
+            find_namespace=_finding_namespaces(kube, store), uses=uses, records=records,
+        )  # fmt: skip
+        what_runs = Background(
+            kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
+            lambda: policies.in_force,
+        )  # fmt: skip
+        # Given back after the work has ended, or it would be taken again.
+        stack.push_async_callback(lease.release)
+        background = await stack.enter_async_context(running.background())
+        end_leading = background(
+            lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs.work))
+        )
+        background(_following(kube, policies, uses.exceptions, store, metrics, stopping))
+        outages, refusals = OutageEvents(kube, policies), RefusalEvents(kube, metrics)
+        background(_together(uses.work, outages.work, refusals.work))
+
+        log = ReviewLog(log_format=log_format)
+        stack.callback(log.close)
 
         secret = _SecretFiles(kube, installation.secret_path, folder)
         certificate = await secret.first(stopping)
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
-        decider = hosting.compose(
-            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
-        )
         background(_together(decider.follow_changes, await _remember(kube, installation, records)))
 
         def not_ready() -> str | None:
@@ -230,6 +240,17 @@ async def _lead_no_longer(end: running.End, lease: "Lease") -> None:
     """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
     await end()
     await lease.release()
+
+
+def _finding_namespaces(kube: "Kube", store: PolicyStore) -> FindNamespace:
+    """Who asks the API server for a namespace that nobody has told of."""
+
+    async def find(name: str) -> None:
+        found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
+        if found is not None:
+            store.put_namespace(name, found["metadata"].get("labels") or {})
+
+    return find
 
 
 def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":
@@ -274,9 +295,14 @@ def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Excepti
 
 
 def _leading(
-    kube: "Kube", policies: "Policies", exceptions: "Exceptions", installation: "Installation", metrics: Metrics
+    kube: "Kube",
+    policies: "Policies",
+    exceptions: "Exceptions",
+    installation: "Installation",
+    metrics: Metrics,
+    what_runs: Callable[[], Coroutine[Any, Any, None]],
 ) -> Callable[[], Coroutine[Any, Any, None]]:
-    """What a replica does for as long as it leads."""
+    """What a replica does for as long as it leads. `what_runs`: what it does about that."""
     from webhook.operator.duty import Duty
     from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
@@ -284,7 +310,7 @@ def _leading(
     duty = Duty(kube, installation, metrics)
     leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica, duty)
     statuses = ExceptionStatuses(kube, exceptions, policies.in_force.keys, hosting.now)
-    return lambda: _leads(metrics, leader.work, statuses.work)
+    return lambda: _leads(metrics, leader.work, statuses.work, what_runs)
 
 
 async def _leads(metrics: Metrics, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from webhook import limits
+from webhook.image import ImageReference
 from webhook.judge.enforce import Exceptions, Outages, enforced, settle
 from webhook.judge.evaluate import Judge, Judged, Judgement
 from webhook.judge.knowngood import KnownGood
@@ -23,7 +24,7 @@ from webhook.memory.store import PolicyStore, Snapshot
 from webhook.memory.uses import UsesHere
 from webhook.parsing import quote
 from webhook.policy.exception import TrustException
-from webhook.trust import Keychain, Unavailable
+from webhook.trust import Keychain, Rejected, Resolved, Unavailable
 from webhook.verdict import Answer, ExceptionKey
 
 _log = logging.getLogger(__name__)
@@ -110,6 +111,10 @@ class Decider:
     async def follow_changes(self) -> None:
         """After each change of the policies judges again what was asked of late, until cancelled."""
         await self._warmer.follow(self.judgements)
+
+    async def meaning(self, question: Question, image: ImageReference) -> Resolved | Rejected | Unavailable:
+        """What the name of an image means now, to whoever asks the question. Raises nothing."""
+        return await self._judge.meaning(image, self._keychain_of(question))
 
     async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
         """What is to be written into the Pod that asks; nothing until the policies have been read."""

@@ -217,6 +217,10 @@ class Judge:
         opened = {repository: access for case in cases for repository, access in case.opened.items()}
         return Judged(tuple(judgements), min((case.seconds for case in cases), default=math.inf), tuple(opened.items()))
 
+    async def meaning(self, image: ImageReference, keychain: Keychain) -> Resolved | Rejected | Unavailable:
+        """What an image's name means now: its digest and, for an index, those of the images in it. Raises nothing."""
+        return await _value_of(self._registries.under(keychain).resolve(image))
+
     def stands(self, judged: Judged, keychain: Keychain) -> bool:
         """Whether a judgement that was kept no longer than it says still holds for whoever has this keychain."""
         known = self._registries.known
@@ -228,6 +232,7 @@ class Judge:
     def _recall(self, case: _Case, keychain: Keychain) -> None:
         """Fills `case` with what is known without waiting."""
         if not case.covering and not case.denying:
+            case.seconds = _seconds_to_enforce(case)
             return
         case.seconds, seconds = 0.0, math.inf
         access = self._registries.known(keychain, case.image.repository)
@@ -255,7 +260,7 @@ class Judge:
                 continue
             case.findings[subject.digest, signer], seconds = finding.answer, min(seconds, finding.seconds)
             case.opened |= {source: known for source, known in zip(sources, opened, strict=True) if known is not None}
-        case.seconds = min(seconds, _seconds_to_deny(case))
+        case.seconds = min(seconds, _seconds_to_deny(case), _seconds_to_enforce(case))
 
     # ── what has to be fetched ───────────────────────────────────────────────────────────────────────────────────────
     async def _investigate_all(
@@ -493,12 +498,13 @@ def _pending(case: _Case, policy: Policy) -> Undecided:
 
 def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
     by_tag = case.image.digest is None
+    mode = policy.terms.mode_at(case.now)
     return Ruling(
         places=case.places,
         image=str(case.image),
         policy=policy.key,
         outcome=outcome,
-        mode=policy.terms.mode,
+        mode=mode,
         message=policy.terms.message,
         findings=tuple(
             NamedFinding(demand.name, _shown(case, policy, demand, outcome), demand.is_attestation)
@@ -506,7 +512,7 @@ def _ruling(case: _Case, policy: Policy, outcome: Outcome) -> Ruling:
         ),
         by_tag=by_tag,
         # Only in mode `enforce`: the others change nothing, and tell of the open race.
-        pins=by_tag and policy.terms.tags == "pin" and policy.terms.mode == "enforce",
+        pins=by_tag and policy.terms.tags == "pin" and mode == "enforce",
     )
 
 
@@ -819,6 +825,14 @@ def _seconds_to_deny(case: _Case) -> float:
     times = (policy.terms.deny.signed_after for policy in case.denying)
     ahead = ((time - case.now).total_seconds() for time in times if time is not None)
     return min((seconds for seconds in ahead if seconds >= 0), default=math.inf)
+
+
+def _seconds_to_enforce(case: _Case) -> float:
+    """Until the audit of a policy ends."""
+    policies = (*case.covering, *case.denying, *case.uncertain)
+    times = (policy.terms.afterwards.audit_until for policy in policies)
+    ahead = ((time - case.now).total_seconds() for time in times if time is not None)
+    return min((seconds for seconds in ahead if seconds > 0), default=math.inf)
 
 
 def _key(case: _Case, signer: Signer, claim: Claim, opened: tuple[Access | None, ...]) -> Hashable:

@@ -57,6 +57,38 @@ class Kube:
                 return
             query["continue"] = metadata["continue"]
 
+    async def watch(self, path: str, version: str) -> AsyncIterator[Document]:
+        """The events of a collection after a resource version, until the API server ends the stream.
+
+        Bookmarks are among them, so that a stream without any event for long is a dead one. Raises `KubeError`; with status 410
+        `version` is too old, and a list has to be read again.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(limits.WATCH_SECONDS),
+        }
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=limits.KUBE_SECONDS, sock_read=limits.WATCH_SILENT_SECONDS
+        )
+        response = await self._send("GET", path, query=query, within=timeout)
+        stream: aiohttp.ClientResponse = response.response
+        try:
+            if response.status != 200:
+                raise KubeError(f"WATCH {path}: {response.status} {_reason(await stream.read())}", response.status)
+            async for line in stream.content:
+                event = _object(line, f"WATCH {path}")
+                if event.get("type") == "ERROR":
+                    status = event.get("object") or {}
+                    raise KubeError(f"WATCH {path}: {quote(str(status.get('message')))}", int(status.get("code") or 0))
+                yield event
+        # A line that is longer than the buffer is a ValueError.
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as e:
+            raise KubeError(f"WATCH {path}: the stream broke ({type(e).__name__})") from e
+        finally:
+            stream.close()
+
     async def create(self, path: str, body: Document) -> Document:
         """Makes an object in the collection at `path`."""
         return await self.request("POST", path, body=body, query={"fieldManager": FIELD_MANAGER})
@@ -93,6 +125,26 @@ class Kube:
         content_type: str = _JSON,
     ) -> Document:
         """The document that the API server answers with. Raises `KubeError`, whose text repeats no body."""
+        response = await self._send(method, path, body=body, query=query, content_type=content_type)
+        try:
+            data: bytes = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise _silent(method, path, e) from e
+        if not 200 <= response.status < 300:
+            raise KubeError(f"{method} {path}: {response.status} {_reason(data)}", response.status)
+        return _object(data, f"{method} {path}")
+
+    async def _send(
+        self,
+        method: Method,
+        path: str,
+        *,
+        body: Document | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = _JSON,
+        within: float | aiohttp.ClientTimeout = limits.KUBE_SECONDS,
+    ) -> Any:
+        """The library's response, its body unread."""
         sent = await self._api.param_serialize(
             method,
             path,
@@ -102,19 +154,23 @@ class Kube:
             auth_settings=["BearerToken"],
         )
         try:
-            response = await self._api.call_api(*sent, _request_timeout=limits.KUBE_SECONDS)
-            data: bytes = await response.read()  # type: ignore[no-untyped-call]  # the library's, without types
+            return await self._api.call_api(*sent, _request_timeout=within)
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
-            raise KubeError(f"{method} {path}: the API server gives no answer ({type(e).__name__})") from e
-        if not 200 <= response.status < 300:
-            raise KubeError(f"{method} {path}: {response.status} {_reason(data)}", response.status)
-        try:
-            document = json.loads(data)
-        except ValueError as e:
-            raise KubeError(f"{method} {path}: the answer is not JSON") from e
-        if not isinstance(document, dict):
-            raise KubeError(f"{method} {path}: the answer is no object")
-        return document
+            raise _silent(method, path, e) from e
+
+
+def _silent(method: str, path: str, error: Exception) -> KubeError:
+    return KubeError(f"{method} {path}: the API server gives no answer ({type(error).__name__})")
+
+
+def _object(data: bytes, what: str) -> Document:
+    try:
+        document = json.loads(data)
+    except ValueError as e:
+        raise KubeError(f"{what}: the answer is not JSON") from e
+    if not isinstance(document, dict):
+        raise KubeError(f"{what}: the answer is no object")
+    return document
 
 
 def _reason(data: bytes) -> str:

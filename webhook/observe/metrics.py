@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from webhook import __version__
+from webhook.observe.running import RunningMetrics
 from webhook.verdict import Finding, Mode, Satisfied, Unknown, Unsatisfied
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -109,6 +110,7 @@ class Metrics:
         self._root_refreshes = Counter(
             "trusted_images_public_root_refreshes", "Refreshes of it that were tried", registry=self.registry
         )
+        self.running = RunningMetrics(self.registry)
         self._told = Counter(
             "trusted_images_refusal_events",
             "Refusals that an Event was due for, by what became of it (written, failed, suppressed by the rate limit)",

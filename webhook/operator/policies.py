@@ -6,6 +6,7 @@ versions order them, so that an old list undoes no newer event. Source: Kubernet
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import secrets
 import zlib
@@ -22,6 +23,7 @@ from webhook.keys.remote import RemoteKeys
 from webhook.memory.store import PolicyStore
 from webhook.operator import radar
 from webhook.operator.radar import SignerEnding
+from webhook.operator.rollout import staged
 from webhook.parsing import Invalid
 from webhook.policy import parse
 from webhook.policy.keyref import Key, ObjectKey, RemoteKey
@@ -31,7 +33,7 @@ from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
 
-_METADATA: Final = ("namespace", "name", "uid", "generation")
+_METADATA: Final = ("namespace", "name", "uid", "generation", "creationTimestamp")
 _LOOK_SECONDS: Final = 1.0
 _LOOKS_PER_SECOND: Final = 50
 _NONE: Final[frozenset[Any]] = frozenset()
@@ -103,6 +105,7 @@ class Policies:
         formats: Mapping[str, Format[Any]],
         home: str,
         changed: Callable[[], None],
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self._store = store
         self._keys = cluster_keys
@@ -110,6 +113,7 @@ class Policies:
         self._formats = formats
         self._home = home
         self._changed = changed
+        self._clock = clock
         self._new_objects = asyncio.Event()
         self.in_force: dict[PolicyKey, InForce] = {}
         self._states: Counter[str] = Counter()
@@ -221,8 +225,8 @@ class Policies:
     def _take(self, written: Written) -> None:
         before = self.in_force.get(written.key)
         if before is not None and before.document.get("spec") == written.document.get("spec"):
-            # Its status or metadata changed; what it demands did not.
-            self._know(replace(before, written=written))
+            # Its status or metadata changed; what it demands did not, but perhaps from when on.
+            self._know(replace(before, written=written, policy=self._staged(before.policy, written)))
         else:
             self._know(self._built(written))
 
@@ -243,6 +247,14 @@ class Policies:
             self._referring.discard(key)
         else:
             self._states[known.state] -= 1
+
+    def _staged(self, policy: Policy, written: Written) -> Policy:
+        """With the end of its audit, if it has one."""
+        if policy.terms.afterwards.rollout is None:
+            return policy
+        before, document = self.in_force.get(written.key), written.document
+        same = before is not None and before.document["metadata"].get("uid") == document["metadata"].get("uid")
+        return staged(policy, document, before.policy if same and before is not None else None, self._clock())
 
     def _built(self, written: Written) -> InForce:
         key, spec = written.key, written.document.get("spec")
@@ -275,6 +287,7 @@ class Policies:
             _log.exception(
                 "policy %s is broken and denies what it covers: unforeseen error %s: %s", key, number, type(e).__name__
             )
+        policy = self._staged(policy, written)
         if not all(self._keys.knows(name) for name in objects):
             self._new_objects.set()
         return InForce(

@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from webhook import limits
 from webhook.operator import radar
+from webhook.operator.events import timestamp
 from webhook.operator.policies import InForce
+from webhook.operator.rollout import effective
 from webhook.policy import parse
 from webhook.policy.policy import NamedSigner, attested
 from webhook.trust import Unresolved, format_of
@@ -36,6 +38,9 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         ),
         _condition("Expiring", *_expiring(known, now)),
     ]
+    waits = effective(known.policy, known.document, now)
+    if waits is not None:
+        conditions.append(_condition("Effective", *waits))
     before = {one.get("type"): one for one in (known.document.get("status") or {}).get("conditions") or ()}
     stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     for condition in conditions:
@@ -48,7 +53,15 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         "conditions": conditions,
         "signers": _signers(known, now),
         "attestations": _attestations(known),
+        "effectiveMode": known.policy.terms.mode_at(now),
     }
+    until = known.policy.terms.afterwards.audit_until
+    if until is not None and known.policy.terms.afterwards.rollout is not None and until <= now:
+        # Written down, so that it holds for replicas that have not seen it.
+        status["rollout"] = {"promotedAt": timestamp(until)}
+    elif known.policy.terms.mode == "audit" and "rollout" in (known.document.get("status") or {}):
+        # Somebody has taken it back; what it is enforced by next is another rollout.
+        status["rollout"] = None
     return status if generation is None else {"observedGeneration": generation, **status}
 
 

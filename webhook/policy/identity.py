@@ -17,7 +17,7 @@ from webhook import __version__
 from webhook.policy.policy import Policy, Terms
 from webhook.trust import Unresolved
 
-_TOLD: Final[frozenset[str]] = frozenset({"mode", "message", "on_outage"})
+_TOLD: Final[frozenset[str]] = frozenset({"mode", "message", "on_outage", "afterwards"})
 """What says how a verdict is carried out, and not what it is: a policy may be told to bear with an outage in the middle of one."""
 
 

@@ -17,6 +17,7 @@ from webhook import limits
 from webhook.image import Digest, parse_digest
 from webhook.parsing import Invalid, convert, convert_all, is_a, quote
 from webhook.policy import require
+from webhook.policy.afterwards import Afterwards, Rollout
 from webhook.policy.cel.values import read_duration
 from webhook.policy.globs import (
     EVERYTHING,
@@ -57,6 +58,7 @@ from webhook.policy.spec import (
     OnOutageSpec,
     PolicySpec,
     RefSpec,
+    RolloutSpec,
     ValiditySpec,
     WorkloadsSpec,
 )
@@ -235,6 +237,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
                 mode=read.mode,
                 deny=deny,
                 message=read.message,
+                afterwards=Afterwards(read.on_drift, reader.rollout(read.rollout, read.mode)),
                 on_outage=reader.on_outage(read.on_outage, "spec.onOutage"),
             )
         ),
@@ -399,6 +402,14 @@ class _Reader:
         return DenyList(
             frozenset(digests), frozenset({*keys, *signers}), frozenset(serials), spec.signed_after, spec.signed_before
         )
+
+    def rollout(self, spec: RolloutSpec | None, mode: Mode) -> Rollout | None:
+        if spec is None:
+            return None
+        if mode == "audit":
+            self.complaints.append("spec.rollout: mode is audit already: name the mode that shall hold later")
+        span = self.span(spec.audit_for, "spec.rollout.auditFor: ")
+        return None if span is None else Rollout(span, spec.promote_when)
 
     def on_outage(self, spec: OnOutageSpec | None, path: str) -> OnOutage:
         if spec is None:
@@ -629,6 +640,8 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.signers: none, so the policy denies what it lists and covers no image otherwise")
     if policy.terms.platforms == "any":
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
+    if policy.terms.deny and policy.terms.afterwards.rollout is not None:
+        notes.append("spec.rollout: while the policy audits, what its deny list names is admitted")
     notes += outage_dangers(policy.terms.on_outage, by_tag=policy.terms.tags == "allow")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from webhook.image import Digest, ImageReference
+from webhook.policy import afterwards
+from webhook.policy.afterwards import Afterwards
 from webhook.policy.attestation import Attested
 from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
 from webhook.policy.outage import DENY, OnOutage
@@ -294,7 +296,13 @@ class Terms:
     mode: Mode = "enforce"
     deny: DenyList = NO_DENIALS
     message: str | None = None
+    afterwards: Afterwards = afterwards.DEFAULT
     on_outage: OnOutage = DENY
+
+    def mode_at(self, now: datetime) -> Mode:
+        """What a denial does at that time: while its audit lasts, nothing."""
+        until = self.afterwards.audit_until
+        return self.mode if until is None or now >= until else "audit"
 
 
 USUAL: Final = Terms()

@@ -26,6 +26,9 @@ _POLICY_COLUMNS: Final[tuple[Schema, ...]] = (
     {"name": "Mode", "type": "string", "jsonPath": ".spec.mode"},
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
+    {"name": "Allowed", "type": "integer", "jsonPath": ".status.verdicts.allowed"},
+    {"name": "Denied", "type": "integer", "jsonPath": ".status.verdicts.denied"},
+    {"name": "Would deny", "type": "integer", "jsonPath": ".status.preview.denied"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 )
 

@@ -276,6 +276,18 @@ class RefSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
 
 
+class RolloutSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`rollout`."""
+
+    audit_for: Annotated[SpanText, Meta(description="How long the policy audits first, such as 168h.")]
+    promote_when: Annotated[
+        Literal["clean", "always"],
+        Meta(
+            description="clean: the policy's mode holds once nothing that runs would have been denied for so long; always: it holds after that time."
+        ),
+    ] = "clean"
+
+
 class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """`spec` of a TrustPolicy or ClusterTrustPolicy."""
 
@@ -300,6 +312,11 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             " || self.attestations.all(a, !self.signers.exists(s, s.name == a.name))",
             "signers and attestations share their names",
             ".attestations",
+        ),
+        Rule(
+            "!has(self.rollout) || !has(self.mode) || self.mode != 'audit'",
+            "mode is audit already: name the mode that shall hold later",
+            ".rollout",
         ),
     )
 
@@ -354,6 +371,15 @@ class PolicySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         Literal["enforce", "warn", "audit"],
         Meta(description="What a denial does: refuse, warn, or only leave a trace in the audit log."),
     ] = "enforce"
+    rollout: Annotated[
+        RolloutSpec | None, Meta(description="Audit first; the mode holds later, and then for good.")
+    ] = None
+    on_drift: Annotated[
+        Literal["report", "evict"],
+        Meta(
+            description="A container that runs another digest than the one that was verified. report: an Event, a metric and a report; evict: the Pod is evicted, too."
+        ),
+    ] = "report"
     on_outage: Annotated[
         OnOutageSpec | None,
         Meta(
@@ -397,7 +423,9 @@ class HardwareSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Condition(Struct, frozen=True, kw_only=True, rename="camel"):
     """metav1.Condition."""
 
-    type: Annotated[str, Meta(max_length=316, description="Ready or SignersResolved; Active of an exception.")]
+    type: Annotated[
+        str, Meta(max_length=316, description="Ready, SignersResolved or Effective; Active of an exception.")
+    ]
     status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether it holds.")]
     reason: Annotated[str, Meta(max_length=1024, description="Why, in one CamelCase word.")]
     message: Annotated[str, Meta(max_length=32768, description="Why, for people.")]
@@ -449,6 +477,41 @@ class AttestationStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_
     ) = None
 
 
+Count = Annotated[int, Meta(ge=0)]
+
+
+class VerdictCounts(Struct, frozen=True, kw_only=True):
+    """`status.verdicts`: images of running containers, by what the policy says of them."""
+
+    allowed: Annotated[Count, Meta(description="They satisfy it.")] = 0
+    denied: Annotated[Count, Meta(description="They do not.")] = 0
+    undecided: Annotated[Count, Meta(description="They could not be verified.")] = 0
+    excused: Annotated[Count, Meta(description="An exception lets them past.")] = 0
+
+
+class Preview(Struct, frozen=True, kw_only=True, rename="camel"):
+    """`status.preview`: what would become of running Pods if they were made again."""
+
+    denied: Annotated[Count, Meta(description="Images that the policy would deny, whatever its mode.")] = 0
+    undecided: Annotated[Count, Meta(description="Images that could not be verified.")] = 0
+    examples: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_EXAMPLE)]],
+        Meta(max_length=limits.MAX_EXAMPLES, description="Some of them: a Pod, and the reason."),
+    ] = []
+    last_denied: Annotated[
+        Time | None,
+        Meta(
+            description="With a rollout: when something would have been denied, or could not be verified, for the last time."
+        ),
+    ] = None
+
+
+class RolloutStatus(Struct, frozen=True, kw_only=True, rename="camel"):
+    """`status.rollout`."""
+
+    promoted_at: Annotated[Time | None, Meta(description="Since when the policy's mode holds.")] = None
+
+
 class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """`status`, written by the webhook."""
 
@@ -477,3 +540,14 @@ class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
             extra_json_schema=BY_NAME,
         ),
     ] = []
+    verdicts: Annotated[
+        VerdictCounts | None, Meta(description="Images of running containers, by what the policy says of them.")
+    ] = None
+    preview: Annotated[
+        Preview | None, Meta(description="What the policy would deny now, were running Pods made again.")
+    ] = None
+    effective_mode: Annotated[
+        Literal["enforce", "warn", "audit"] | None,
+        Meta(description="The mode that holds now: during a rollout audit, whatever spec.mode is."),
+    ] = None
+    rollout: Annotated[RolloutStatus | None, Meta(description="How far the rollout is.")] = None

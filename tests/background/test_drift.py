@@ -1,0 +1,309 @@
+"""What runs is compared with what was verified (attacks R-04, R-06, R-09; W-02 for what is left out)."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.background import laboratory
+from tests.background.laboratory import CONFIGURATION, HOST, Lab
+from tests.fake.signing import key, sign_bundle
+from webhook import limits
+from webhook.background.drift import has_drifted
+from webhook.image import Digest
+from webhook.kube import KubeError
+from webhook.trust import Unavailable
+
+OTHER = Digest(f"sha256:{'7' * 64}")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory.lab() as made:
+        yield made
+
+
+async def test_r04_a_tag_that_moved_between_admission_and_start_is_told(lab: Lab) -> None:
+    lab.policy()
+    await lab.step()
+    lab.passes()
+    signed = lab.image(key("a"))
+    lab.pod(running=signed, name="good")
+    moved = lab.image(content=b"evil")
+    lab.pod(running=moved, name="bad")
+    await lab.step()
+    (drift,) = lab.rescan.drifts.values()
+    assert (drift.name, drift.running) == ("bad", moved)
+    assert "which was not verified" in drift.text
+    (event,) = [one for place, one in lab.kube.objects.items() if "/events/" in place]
+    assert (event["reason"], event["involvedObject"]["name"]) == ("ImageDrifted", "bad")
+    assert lab.kube.evicted == []
+    # Told once, however often one looks.
+    await lab.step()
+    assert lab.kube.reasons() == ["ImageDrifted"]
+
+
+async def test_r04_it_is_evicted_where_the_policy_says_so(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(key("a")), name="good")
+    lab.pod(running=lab.image(content=b"evil"), name="bad")
+    await lab.step()
+    assert lab.kube.evicted == ["bad"]
+    assert lab.kube.reasons() == ["ImageDrifted", "ImageEvicted"]
+    await lab.step()
+    assert not lab.rescan.drifts
+
+
+async def test_r04_whoever_switches_eviction_on_evicts_what_has_drifted_before(lab: Lab) -> None:
+    lab.policy()
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert lab.kube.evicted == []
+    lab.policy(onDrift="evict")
+    await lab.step()
+    assert lab.kube.evicted == ["web"]
+    assert lab.kube.reasons() == ["ImageDrifted", "ImageEvicted"]
+
+
+async def test_r04_a_disruption_budget_holds_and_the_eviction_is_asked_for_again(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    lab.kube.budget = False
+    await lab.step()
+    await lab.step()
+    assert sum(path.endswith("/eviction") for _, path in lab.kube.asked) == 1
+    lab.kube.budget = True
+    lab.passes(limits.EVICT_AGAIN_SECONDS)
+    await lab.step()
+    assert lab.kube.evicted == ["web"]
+
+
+async def test_r04_another_pod_of_that_name_is_not_evicted(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    lab.kube.objects["/api/v1/namespaces/shop/pods/web"]["metadata"]["uid"] = "another"
+    await lab.step()
+    assert lab.kube.evicted == []
+
+
+async def test_r04_so_many_are_evicted_at_a_time(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    for i in range(limits.MAX_EVICTIONS + 5):
+        lab.pod(running=moved, name=f"web-{i}")
+    await lab.step()
+    assert len(lab.kube.evicted) == limits.MAX_EVICTIONS
+    await lab.step()
+    assert len(lab.kube.evicted) == limits.MAX_EVICTIONS + 5
+
+
+async def test_f33_what_cannot_be_evicted_stops_no_other(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    lab.kube.failing["/api/v1/namespaces/shop/events"] = KubeError("forbidden", 403)
+    for name in ("one", "two"):
+        lab.pod(running=moved, name=name)
+    await lab.step()
+    assert sorted(lab.kube.evicted) == ["one", "two"]
+
+
+async def test_a_policy_that_comes_later_evicts_nothing_that_runs(lab: Lab) -> None:
+    lab.pod(running=lab.image(content=b"old"))
+    lab.passes()
+    lab.policy(onDrift="evict")
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert not lab.rescan.drifts
+    # Nor does one that comes in the moment in which a replica may not have heard of it.
+    lab.passes(limits.DRIFT_MARGIN)
+    lab.pod(running=lab.image(content=b"new"), name="early")
+    await lab.step()
+    assert not lab.rescan.drifts
+    lab.passes(1)
+    lab.pod(running=lab.image(content=b"newer"), name="late")
+    await lab.step()
+    assert [drift.name for drift in lab.rescan.drifts.values()] == ["late"]
+
+
+async def test_what_was_in_order_when_it_started_has_not_drifted_when_its_key_goes(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(key("a")))
+    await lab.step()
+    lab.policy(onDrift="evict", deny={"keys": [key("a").fingerprint]})
+    lab.passes()
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert not lab.rescan.drifts
+
+
+async def test_r04_a_container_that_restarts_as_something_else_has_drifted_however_old_its_pod(lab: Lab) -> None:
+    lab.pod(running=lab.image(key("a")))
+    lab.passes()
+    lab.policy()
+    await lab.step()
+    assert lab.endings() == ["allowed"]
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert [drift.name for drift in lab.rescan.drifts.values()] == ["web"]
+
+
+async def test_r04_a_tag_that_moves_to_another_signed_image_is_no_drift(lab: Lab) -> None:
+    lab.policy()
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(key("a")))
+    await lab.step()
+    lab.pod(running=lab.image(key("a"), content=b"two"))
+    await lab.step()
+    assert lab.endings() == ["allowed"]
+    assert not lab.rescan.drifts
+
+
+async def test_r03_a_node_that_runs_another_digest_than_was_written_has_drifted(lab: Lab) -> None:
+    signed = lab.image(key("a"))
+    lab.pod(f"{HOST}/app@{signed}", OTHER)
+    lab.pod(f"{HOST}/app@{signed}", signed, name="good")
+    lab.passes()
+    # However old the Pod and however new the policy.
+    lab.policy()
+    await lab.step()
+    (drift,) = lab.rescan.drifts.values()
+    assert drift.name == "web"
+    assert f"{signed} was written" in drift.text
+
+
+@pytest.mark.parametrize("by_digest", [True, False])
+async def test_r06_a_node_may_say_which_image_of_an_index_it_runs(lab: Lab, by_digest: bool) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    child, stranger = (lab.registry.push_image("app", tag, tag.encode()) for tag in ("amd64", "arm64"))
+    index = lab.registry.push_index("app", "v1", [child])
+    sign_bundle(lab.registry, "app", index, key("a"))
+    written = f"{HOST}/app@{index}" if by_digest else f"{HOST}/app:v1"
+    lab.pod(written, child)
+    lab.pod(written, stranger, name="bad")
+    await lab.step()
+    assert lab.endings() == ["allowed"]
+    assert lab.kube.evicted == ["bad"]
+
+
+async def test_r06_what_cannot_be_looked_up_is_not_held_against_a_node(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    child = lab.registry.push_image("app", "amd64", b"amd64")
+    index = lab.registry.push_index("app", "v1", [child])
+    sign_bundle(lab.registry, "app", index, key("a"))
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    lab.pod(f"{HOST}/app@{index}", child)
+    await lab.step()
+    assert lab.endings() == ["undecided"]
+    assert not lab.rescan.drifts
+    # And is looked up again.
+    lab.registry.failures.clear()
+    lab.passes(limits.RESCAN_AGAIN_SECONDS)
+    await lab.step()
+    assert lab.endings() == ["allowed"]
+
+
+async def test_r09_a_node_that_names_no_digest_is_neither_good_nor_bad(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.image()
+    lab.pod(running=f"docker://{OTHER}")
+    await lab.step()
+    assert not lab.rescan.results
+    assert not lab.rescan.drifts
+
+
+@pytest.mark.parametrize("mode", ["warn", "audit"])
+async def test_a_policy_that_refuses_nothing_evicts_nothing(lab: Lab, mode: str) -> None:
+    lab.policy(onDrift="evict", mode=mode)
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert not lab.rescan.drifts
+
+
+async def test_a_new_leader_does_not_accuse_by_what_it_has_not_seen(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    lab.passes()
+    lab.lead()
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert not lab.rescan.drifts
+
+
+async def test_w02_namespaces_that_admission_leaves_out_are_left_alone(lab: Lab) -> None:
+    lab.store.put_namespace("kube-system", {})
+    lab.policy("all", onDrift="evict")
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    lab.pod(running=moved, namespace="kube-system", name="dns")
+    lab.pod(running=moved, name="web")
+    await lab.step()
+    assert lab.kube.evicted == ["web"]
+
+
+async def test_w02_nothing_is_judged_before_it_is_known_what_admission_judges(lab: Lab) -> None:
+    configuration = lab.kube.objects.pop(CONFIGURATION)
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert not lab.rescan.results
+    lab.kube.put(CONFIGURATION, configuration)
+    await lab.step()
+    # Nobody may have judged it when it was admitted, so it is not what was verified then that has changed.
+    assert lab.endings() == ["denied"]
+    assert not lab.rescan.drifts
+    # What was known stays known while the configuration is away.
+    lab.kube.remove(CONFIGURATION)
+    lab.passes()
+    lab.pod(running=lab.image(content=b"worse"), name="unseen")
+    await lab.step()
+    assert lab.endings("unseen") == ["denied"]
+    assert not lab.rescan.drifts
+
+
+@pytest.mark.parametrize(
+    ("good", "created", "seen", "since", "drifted"),
+    [
+        (None, 100.0, 100.0, 50.0, True),
+        (None, 100.0, 100.0, 95.0, False),
+        (None, 100.0, 100.0, 90.0, False),
+        (None, 100.0, 500.0, 300.0, False),
+        (OTHER, 100.0, 500.0, 300.0, True),
+        (OTHER, 100.0, 500.0, 495.0, False),
+    ],
+)
+def test_who_is_younger_than_the_policy_was_admitted_by_it(
+    good: Digest | None, created: float, seen: float, since: float, drifted: bool
+) -> None:
+    running = Digest(f"sha256:{'1' * 64}")
+    assert has_drifted(running, good, created=created, seen=seen, since=since) is drifted
+    assert not has_drifted(running, running, created=created, seen=seen, since=since)

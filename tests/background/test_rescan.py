@@ -1,0 +1,278 @@
+"""What runs is judged again when it must be, once for each kind of Pod, and no faster than registries bear (M-04, F-03, F-40)."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.background import laboratory
+from tests.background.laboratory import HOST, Lab
+from tests.fake.signing import key
+from tests.policies import exception
+from webhook import limits
+from webhook.background import rescan as module
+from webhook.background import work
+from webhook.background.pods import Pods
+from webhook.background.work import Background, images_by_state
+from webhook.judge.workload import Question
+from webhook.trust import Unavailable
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    with laboratory.lab() as made:
+        asked: list[Question] = []
+        judgements = made.decider.judgements
+
+        async def counted(question: Question, deadline: float) -> Any:
+            asked.append(question)
+            return await judgements(question, deadline)
+
+        monkeypatch.setattr(made.decider, "judgements", counted)
+        made.asked = asked  # type: ignore[attr-defined]  # for these tests
+        yield made
+
+
+def asked(lab: Lab) -> list[Question]:
+    """The questions since the last time."""
+    found: list[Question] = lab.asked  # type: ignore[attr-defined]  # see above
+    taken = list(found)
+    found.clear()
+    return taken
+
+
+async def test_pods_of_one_kind_are_judged_once(lab: Lab) -> None:
+    lab.policy()
+    digest = lab.image(key("a"))
+    for i in range(200):
+        lab.pod(running=digest, name=f"web-{i}")
+    await lab.step()
+    # As it runs, and as it is written.
+    assert [question.images[0].image for question in asked(lab)] == [f"{HOST}/app:v1@{digest}", f"{HOST}/app:v1"]
+    assert images_by_state(lab.rescan) == {"allowed": 200}
+    await lab.step()
+    assert asked(lab) == []
+
+
+async def test_m04_a_changed_policy_is_asked_about_at_once_where_it_speaks(lab: Lab) -> None:
+    lab.store.put_namespace("pay", {})
+    digest = lab.image(key("a"))
+    for namespace in ("shop", "pay"):
+        lab.pod(running=digest, namespace=namespace, name=namespace)
+    await lab.step()
+    asked(lab)
+    lab.policy("shop/web")
+    await lab.step()
+    assert {question.who.namespace for question in asked(lab)} == {"shop"}
+    lab.policy("all")
+    await lab.step()
+    assert {question.who.namespace for question in asked(lab)} == {"shop", "pay"}
+    lab.store.discard(lab.policy("shop/web").key)
+    await lab.step()
+    assert {question.who.namespace for question in asked(lab)} == {"shop"}
+
+
+async def test_m04_so_are_labels_of_a_namespace_and_exceptions(lab: Lab) -> None:
+    lab.store.put_namespace("pay", {})
+    lab.policy()
+    digest = lab.image()
+    for namespace in ("shop", "pay"):
+        lab.pod(running=digest, namespace=namespace, name=namespace)
+    await lab.step()
+    assert lab.endings("shop") == ["denied"]
+    asked(lab)
+    lab.store.put_namespace("pay", {"tier": "gold"})
+    await lab.step()
+    assert {question.who.namespace for question in asked(lab)} == {"pay"}
+    lab.store.put_exception(exception("shop/hotfix", policies=["web"]))
+    await lab.step()
+    assert {question.who.namespace for question in asked(lab)} == {"shop"}
+    assert lab.endings("shop") == ["excused"]
+
+
+async def test_an_exception_that_is_used_up_still_excuses_what_it_let_in(lab: Lab) -> None:
+    lab.policy()
+    lab.store.put_exception(exception("shop/hotfix", policies=["web"], maxUses=1))
+    await lab.decider._uses.spend(exception("shop/hotfix", policies=["web"], maxUses=1), 0)
+    lab.pod(running=lab.image())
+    await lab.step()
+    (result,) = lab.rescan.results.values()
+    assert [line.ending for line in result.runs] == ["excused"]
+    # Another Pod of the kind would not be let in.
+    assert [line.ending for line in result.written] == ["denied"]
+
+
+async def test_k07_nothing_is_spent_or_kept_by_looking(lab: Lab) -> None:
+    lab.policy()
+    one = exception("shop/hotfix", policies=["web"], maxUses=1)
+    lab.store.put_exception(one)
+    lab.pod(running=lab.image())
+    await lab.step()
+    assert not lab.decider._uses.is_used_up(one)
+    assert lab.rescan.results
+
+
+async def test_a_denied_digest_is_looked_for_first(lab: Lab) -> None:
+    lab.policy("all")
+    digests = [lab.image(key("a"), tag=f"v{i}", content=str(i).encode()) for i in range(20)]
+    for i, digest in enumerate(digests):
+        lab.pod(f"{HOST}/app@{digest}", digest, name=f"web-{i}")
+    await lab.step()
+    asked(lab)
+    lab.policy("never", deny={"digests": [digests[-1]]})
+    await lab.step()
+    assert asked(lab)[0].images[0].image == f"{HOST}/app@{digests[-1]}"
+    assert lab.endings("web-19") == ["allowed", "denied"]
+
+
+async def test_everything_is_judged_again_now_and_then(lab: Lab) -> None:
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    await lab.step()
+    assert lab.rescan.whole == lab.now
+    asked(lab)
+    lab.passes(12 * 3600 - 1)
+    await lab.step()
+    assert asked(lab) == []
+    lab.passes(1)
+    await lab.step()
+    assert len(asked(lab)) == 2
+    assert lab.rescan.whole == lab.now
+
+
+async def test_f40_whoever_writes_has_a_turn_before_everything_is_judged(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STEP", 3)
+    for i in range(5):
+        lab.pod(running=lab.image(content=str(i).encode()), name=f"web-{i}")
+    await lab.step()
+    assert len(lab.rescan.results) == 3
+    assert lab.rescan.whole is None
+    assert not lab.rescan.is_up_to_date
+    await lab.step()
+    assert len(lab.rescan.results) == 5
+    assert lab.rescan.is_up_to_date
+
+
+async def test_f03_where_something_is_fetched_there_is_a_pause(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "RESCAN_BREATH", 2)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    lab.policy()
+    for i in range(4):
+        lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"web-{i}")
+    await lab.step()
+    # Each of them takes longer than nothing.
+    assert len(pauses) == 4
+    pauses.clear()
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 600.0)
+    lab.policy("shop/more")
+    await lab.step()
+    assert pauses == [300.0, 300.0]
+
+
+async def test_what_could_not_be_verified_is_tried_again_later(lab: Lab) -> None:
+    lab.policy()
+    digest = lab.image(key("a"))
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    lab.pod(running=digest)
+    await lab.step()
+    asked(lab)
+    await lab.step()
+    assert asked(lab) == []
+    lab.registry.failures.clear()
+    lab.passes(limits.RESCAN_AGAIN_SECONDS)
+    await lab.step()
+    assert lab.endings() == ["allowed"]
+
+
+async def test_what_ends_is_forgotten(lab: Lab) -> None:
+    lab.policy()
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    pod = lab.pod(running=lab.image())
+    await lab.step()
+    assert lab.rescan.results
+    lab.pods.gone(pod)
+    await lab.step()
+    assert not lab.rescan.results
+    assert not lab.rescan._again
+
+
+async def test_nothing_is_judged_before_the_policies_and_the_pods_are_known(lab: Lab) -> None:
+    lab.pod(running=lab.image())
+    lab.pods.listed = False
+    await lab.step()
+    lab.pods.listed, lab.store.is_ready = True, False
+    await lab.step()
+    assert asked(lab) == []
+    lab.store.is_ready = True
+    await lab.step()
+    assert len(asked(lab)) == 2
+    assert images_by_state(lab.rescan) == {"uncovered": 1}
+
+
+async def test_of_several_policies_the_worst_counts(lab: Lab) -> None:
+    lab.policy()
+    lab.policy("all", signers=[{"name": "b", "cosign": {"key": key("b").pem}}])
+    lab.pod(running=lab.image(key("a")))
+    await lab.step()
+    assert sorted(lab.endings()) == ["allowed", "denied"]
+    assert images_by_state(lab.rescan) == {"denied": 1}
+
+
+async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "_SECONDS", 0.01)
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    background = Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict,
+    )  # fmt: skip
+    working = asyncio.create_task(background.work())
+
+    def allowed() -> float:
+        return float(lab.metrics._images.labels("allowed")._value.get())
+
+    async with asyncio.timeout(10):
+        while not (allowed() and lab.metrics._rescanned._value.get() == lab.now.timestamp()):
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert allowed() == 0
+    assert lab.metrics._rescanned._value.get() == 0
+
+
+async def test_f29_an_error_of_ours_does_not_end_the_leader(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(work, "_AGAIN_SECONDS", 0.01)
+    terms = 0
+
+    async def follow(*_: object) -> None:
+        nonlocal terms
+        terms += 1
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Pods, "follow", follow)
+    background = Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict,
+    )  # fmt: skip
+    working = asyncio.create_task(background.work())
+    async with asyncio.timeout(10):
+        while terms < 2:
+            await asyncio.sleep(0.01)
+    assert not working.done()
+    assert "begins anew" in caplog.text
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)

@@ -1,0 +1,373 @@
+"""What runs, judged again: when it starts, when what it is judged by changes, and now and then. The leader's work.
+
+Pods of one kind are judged once. One kind after the other, and with a pause wherever something had to be fetched: registries are asked
+no faster because there is more to ask.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from webhook import limits
+from webhook.background.drift import Drift, has_drifted
+from webhook.background.lines import Line, lines_of
+from webhook.background.pods import Pod, Pods, Sight
+from webhook.background.scope import Scope
+from webhook.image import Digest, ImageReference, parse_reference
+from webhook.judge.evaluate import Judgement
+from webhook.judge.workload import Placed, Question
+from webhook.memory.store import PolicyStore, Snapshot
+from webhook.parsing import Invalid
+from webhook.policy.policy import Policy
+from webhook.trust import Rejected, Resolved, Unavailable
+from webhook.verdict import PolicyKey
+
+_log = logging.getLogger(__name__)
+
+_TICK_SECONDS: Final = 1.0
+_SCOPE_SECONDS: Final = 30.0
+_STEP: Final = 200
+"""Kinds of Pods judged before whoever writes about them has a turn."""
+
+
+class Asked(Protocol):
+    """Who judges; `judge.decide.Decider` implements it."""
+
+    async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
+        """What each image gets under each policy, with what exceptions make of it; no use of one is spent."""
+        ...
+
+    async def meaning(self, question: Question, image: ImageReference) -> Resolved | Rejected | Unavailable:
+        """What the name of an image means now. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What Pods of one kind get. `runs`: what runs in them; `written`: what admission would say, were they made again."""
+
+    runs: tuple[Line, ...]
+    written: tuple[Line, ...]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything could be verified."""
+        return all(line.ending != "undecided" for line in (*self.runs, *self.written))
+
+
+@dataclass(slots=True)
+class _InForce:
+    """A policy, and since when it has been what it is."""
+
+    policy: Policy
+    since: float
+
+
+@dataclass(slots=True)
+class Rescan:
+    """Judges what runs. `every`: how often, whatever happens. `clock`: the wall clock, aware."""
+
+    pods: Pods
+    asked: Asked
+    store: PolicyStore
+    scope: Scope
+    every: timedelta
+    clock: Callable[[], datetime]
+    results: dict[bytes, Result] = field(default_factory=dict)
+    drifts: dict[tuple[str, str], Drift] = field(default_factory=dict)
+    """By the Pod's uid and the place in it."""
+    whole: datetime | None = None
+    """When everything had been judged under what is in force since before then."""
+    denied_at: dict[PolicyKey, datetime] = field(default_factory=dict)
+    """When something that a policy would not admit was judged for the last time."""
+    _queue: dict[bytes, None] = field(default_factory=dict)
+    _again: dict[bytes, float] = field(default_factory=dict)
+    _snapshot: Snapshot | None = None
+    _in_force: dict[PolicyKey, _InForce] = field(default_factory=dict)
+    _began: float | None = None
+    _scope_read: float = 0.0
+    _round_began: datetime | None = None
+    _promotion: float = math.inf
+    """When the audit of some policy ends."""
+
+    async def work(self) -> None:
+        """Until cancelled, which is when another replica leads."""
+        while True:
+            await self.step()
+            self.pods.news.clear()
+            # Not `wait_for`, which on Python 3.11 can lose a cancellation that comes together with news.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self.pods.news.wait()
+
+    async def step(self) -> None:
+        """Judges all that is due."""
+        if not self.pods.listed or not self.store.is_ready:
+            return
+        await self._look_around()
+        for judged in range(1, _STEP + 1):
+            self._notice()
+            sight = self._next()
+            if sight is None:
+                break
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await self._judge(sight)
+            if loop.time() - began > limits.RESCAN_PAUSE / 10:
+                await asyncio.sleep(limits.RESCAN_PAUSE)
+            elif judged % limits.RESCAN_BREATH == 0:
+                await asyncio.sleep(limits.RESCAN_PAUSE / 2)
+        self._forget()
+        if self._round_began is not None and self.is_up_to_date:
+            self.whole, self._round_began = self._round_began, None
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether everything that runs has been judged under what is in force."""
+        return self._snapshot is self.store.snapshot and not self._queue and not self.pods.fresh
+
+    # ── what is due ──────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _look_around(self) -> None:
+        now = self.clock().timestamp()
+        if now - self._scope_read >= _SCOPE_SECONDS or self.scope.selector is None:
+            self._scope_read = now
+            if await self.scope.read(now):
+                self._all()
+
+    def _notice(self) -> None:
+        """Compares what is in force with what was, and lines up what that may touch."""
+        snapshot, before, now = self.store.snapshot, self._snapshot, self.clock()
+        if self._began is None:
+            self._began = now.timestamp()
+        if snapshot is not before:
+            self._snapshot = snapshot
+            self._age(snapshot, now.timestamp())
+            touched = _touched(before, snapshot)
+            if touched is None:
+                self._all()
+            else:
+                self._line_up(sight for sight, pods in self.pods.sights.items() if _namespace(pods) in touched)
+            self._hurry(before, snapshot)
+        elif now.timestamp() >= self._promotion:
+            self._age(snapshot, now.timestamp())
+            self._all()
+        elif self.whole is not None and now - self.whole >= self.every and self._round_began is None:
+            self._all()
+        for sight in [sight for sight, at in self._again.items() if at <= now.timestamp()]:
+            del self._again[sight]
+            self._line_up([sight])
+
+    def _age(self, snapshot: Snapshot, now: float) -> None:
+        """Notes since when each policy has been what it is."""
+        policies = snapshot.index.policies
+        for key, policy in policies.items():
+            known = self._in_force.get(key)
+            if known is None or not _demands_the_same(known.policy, policy):
+                self._in_force[key] = _InForce(policy, now)
+            else:
+                known.policy = policy
+        for key in self._in_force.keys() - policies.keys():
+            del self._in_force[key]
+            self.denied_at.pop(key, None)
+        ends = (_ends(policy) for policy in policies.values())
+        self._promotion = min((end for end in ends if end > now), default=math.inf)
+
+    def _all(self) -> None:
+        self._round_began = self.clock()
+        self._line_up(self.pods.sights)
+
+    def _line_up(self, sights: Iterable[bytes]) -> None:
+        for sight in sights:
+            self._queue.setdefault(sight)
+
+    def _hurry(self, before: Snapshot | None, after: Snapshot) -> None:
+        """A digest that is denied from now on is looked for before everything else."""
+        denied = _denied(after) - (frozenset() if before is None else _denied(before))
+        if denied:
+            texts = [digest.encode() for digest in denied]
+            first = [sight for sight in self._queue if any(text in sight for text in texts)]
+            self._queue = dict.fromkeys([*first, *self._queue])
+
+    def _next(self) -> bytes | None:
+        """What is judged next: what has just started before what was judged once."""
+        for waiting in (self.pods.fresh, self._queue):
+            while waiting:
+                sight = next(iter(waiting))
+                del waiting[sight]
+                if sight in self.pods.sights:
+                    self._queue.pop(sight, None)
+                    return sight
+        return None
+
+    def _forget(self) -> None:
+        """Drops what is known of what has ended."""
+        for sight in self.results.keys() - self.pods.sights.keys():
+            del self.results[sight]
+        for sight in self._again.keys() - self.pods.sights.keys():
+            del self._again[sight]
+        for key in [key for key in self.drifts if key[0] not in self.pods.by_uid]:
+            del self.drifts[key]
+
+    # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _judge(self, packed: bytes) -> None:
+        sight = Sight.unpack(packed)
+        labels = self.store.snapshot.namespace_labels(sight.question.who.namespace)
+        if not self.scope.includes(labels) or not any(sight.running):
+            self.results.pop(packed, None)
+            return
+        runs, strangers = await self._judge_running(sight)
+        written = lines_of(await self.asked.judgements(sight.question, _deadline()))
+        result = Result(runs, written)
+        self.results[packed] = result
+        for line in (*runs, *written):
+            if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
+                self.denied_at[line.policy] = self.clock()
+        if not result.is_settled:
+            self._again[packed] = self.clock().timestamp() + limits.RESCAN_AGAIN_SECONDS
+        for pod in list(self.pods.sights.get(packed, {}).values()):
+            self._compare(pod, sight, result, strangers)
+
+    async def _judge_running(self, sight: Sight) -> tuple[tuple[Line, ...], Mapping[str, str]]:
+        """What runs, under each policy; and the places where something runs that is not what was written, with why.
+
+        A node may say which of an index's images it runs; then the index is judged, as at admission.
+        """
+        running = {
+            placed.where: digest for placed, digest in zip(sight.question.images, sight.running, strict=True) if digest
+        }
+        named = {placed.where: placed for placed in sight.question.images}
+        judged = {where: _at(named[where].image, digest) for where, digest in running.items()}
+        strangers: dict[str, str] = {}
+        for where, digest in running.items():
+            written = _reference(named[where].image)
+            if written is None or written.digest in {None, digest}:
+                continue
+            meant = await self.asked.meaning(sight.question, written)
+            if isinstance(meant, Resolved) and digest not in meant.children:
+                strangers[where] = f"{written.digest} was written"
+            else:
+                # One of its images, or nobody can tell now: the index is what is judged.
+                judged[where] = named[where].image
+        lines = lines_of(await self._ask(sight.question, judged))
+        denied = {line.where for line in lines if line.ending == "denied"}
+        indexes: dict[str, str] = {}
+        for where in denied & running.keys():
+            written = _reference(named[where].image)
+            if written is None or written.digest is not None:
+                continue
+            meant = await self.asked.meaning(sight.question, written)
+            if isinstance(meant, Resolved) and running[where] in meant.children:
+                indexes[where] = _at(named[where].image, meant.digest)
+        if indexes:
+            lines = lines_of(await self._ask(sight.question, judged | indexes))
+        return lines, strangers
+
+    async def _ask(self, question: Question, images: Mapping[str, str]) -> Sequence[Judgement]:
+        """The judgements of these images in their places; they stand there already, so no exception's use is needed for them."""
+        placed = tuple(
+            Placed(one.where, images[one.where], one.kind, one.name, stood=True)
+            for one in question.images
+            if one.where in images
+        )
+        return await self.asked.judgements(replace(question, images=placed), _deadline())
+
+    # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _compare(self, pod: Pod, sight: Sight, result: Result, strangers: Mapping[str, str]) -> None:
+        good = list(pod.good or (None,) * len(sight.running))
+        for i, (placed, digest) in enumerate(zip(sight.question.images, sight.running, strict=True)):
+            if digest is None:
+                continue
+            lines = [line for line in result.runs if line.where == placed.where]
+            drift = self._drift(pod, placed, digest, good[i], lines, strangers.get(placed.where))
+            if drift is None:
+                self.drifts.pop((pod.uid, placed.where), None)
+            else:
+                self.drifts[pod.uid, placed.where] = drift
+            if placed.where not in strangers and not any(line.is_refused for line in lines):
+                good[i] = digest
+        # One and the same tuple for all Pods of the kind, where they agree.
+        pod.good = sight.running if tuple(good) == sight.running else tuple(good)
+
+    def _drift(
+        self, pod: Pod, placed: Placed, digest: Digest, good: Digest | None, lines: list[Line], stranger: str | None
+    ) -> Drift | None:
+        found: Drift | None = None
+        for line in lines:
+            known = None if line.policy is None else self._in_force.get(line.policy)
+            if known is None or line.policy is None or line.mode != "enforce":
+                continue
+            if stranger is None:
+                since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
+                if line.ending != "denied" or not has_drifted(
+                    digest, good, created=pod.created, seen=pod.seen, since=since
+                ):
+                    continue
+            text = (
+                f"it runs {digest}, and {stranger}"
+                if stranger
+                else f"it runs {digest}, which was not verified: {line.text}"
+            )
+            follows = known.policy.terms.afterwards.on_drift
+            if found is None or follows == "evict":
+                found = Drift(
+                    pod.uid, pod.namespace, pod.name, placed.where, placed.image, digest, line.policy, follows, text
+                )
+        return found
+
+
+def _ends(policy: Policy) -> float:
+    """When its audit ends, or has ended; 0 for a policy that has none."""
+    until = policy.terms.afterwards.audit_until
+    return 0.0 if until is None else max(0.0, until.timestamp())
+
+
+def _demands_the_same(one: Policy, other: Policy) -> bool:
+    """Whether what one has admitted the other would have admitted: they differ in what follows drift at most."""
+    return one is other or replace(one, terms=replace(one.terms, afterwards=other.terms.afterwards)) == other
+
+
+def _deadline() -> float:
+    return asyncio.get_running_loop().time() + limits.RESCAN_SECONDS
+
+
+def _namespace(pods: Mapping[str, Pod]) -> str:
+    return next(iter(pods.values())).namespace
+
+
+def _at(written: str, digest: Digest) -> str:
+    return f"{written.partition('@')[0]}@{digest}"
+
+
+def _reference(written: str) -> ImageReference | None:
+    try:
+        return parse_reference(written)
+    except Invalid:
+        return None
+
+
+def _denied(snapshot: Snapshot) -> frozenset[Digest]:
+    return frozenset().union(*(policy.terms.deny.digests for policy in snapshot.index.policies.values()))
+
+
+def _touched(before: Snapshot | None, after: Snapshot) -> frozenset[str] | None:
+    """The namespaces in which something may be judged otherwise; None: in all of them."""
+    if before is None:
+        return None
+    names: set[str] = set()
+    if before.index is not after.index:
+        old, new = before.index.policies, after.index.policies
+        for key in old.keys() | new.keys():
+            if old.get(key) is new.get(key):
+                continue
+            if key.namespace is None:
+                return None
+            names.add(key.namespace)
+    for was, now in ((before.namespaces, after.namespaces), (before.exceptions, after.exceptions)):
+        if was is not now:
+            names |= {name for name in was.keys() | now.keys() if was.get(name) != now.get(name)}
+    return frozenset(names)

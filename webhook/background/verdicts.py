@@ -1,0 +1,156 @@
+"""What policies say of all that runs → counts, and what they would deny: `verdicts` and `preview` of their status. Pure, but for the writer."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from webhook import limits
+from webhook.background.lines import Line
+from webhook.background.pods import Pod
+from webhook.background.rescan import Result
+from webhook.kube import KubeError
+from webhook.kube.client import Kube
+from webhook.operator.events import timestamp
+from webhook.operator.policies import InForce
+from webhook.operator.rollout import promotable
+from webhook.policy.afterwards import NEVER
+from webhook.policy.parse import API_VERSION
+from webhook.policy.schema import RESOURCES
+from webhook.verdict import PolicyKey
+
+_log = logging.getLogger(__name__)
+
+_PLURALS: Final = {resource.namespaced: resource.plural for resource in RESOURCES}
+_ENDINGS: Final = ("allowed", "denied", "undecided", "excused")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one policy says. `runs`: images of running containers by ending; `written`: the same, if their Pods were made again."""
+
+    runs: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    """Of what would not be admitted: a reason, by the Pod and the place; more than are shown."""
+
+    def add(self, line: Line, pods: Mapping[str, Pod]) -> None:
+        """One line about images as they are written."""
+        self.written[line.ending] += len(pods)
+        if line.ending in {"denied", "undecided"}:
+            pod = min(pods.values(), key=lambda pod: pod.name)
+            self.examples[f"{pod.namespace}/{pod.name}"] = line.text
+
+    def status(self) -> dict[str, Any]:
+        """The part of the policy's status that this is."""
+        shown = [f"{name}: {text}" for name, text in sorted(self.examples.items())[: limits.MAX_EXAMPLES]]
+        return {
+            "verdicts": {ending: self.runs[ending] for ending in _ENDINGS},
+            "preview": {
+                "denied": self.written["denied"],
+                "undecided": self.written["undecided"],
+                "examples": [text[: limits.MAX_EXAMPLE] for text in shown],
+            },
+        }
+
+
+def tallies(results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]]) -> dict[PolicyKey, Tally]:
+    """What each policy says that says anything."""
+    found: dict[PolicyKey, Tally] = {}
+    for sight, result in results.items():
+        pods = sights.get(sight)
+        if not pods:
+            continue
+        for line in result.runs:
+            if line.policy is not None:
+                found.setdefault(line.policy, Tally()).runs[line.ending] += len(pods)
+        for line in result.written:
+            if line.policy is not None:
+                found.setdefault(line.policy, Tally()).add(line, pods)
+    return found
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """Writes them. `in_force` gives the policies as they were written."""
+
+    kube: Kube
+    in_force: Callable[[], Mapping[PolicyKey, InForce]]
+    _written: dict[PolicyKey, dict[str, Any]] = field(default_factory=dict)
+    _begun: bool = False
+
+    async def write(
+        self, found: Mapping[PolicyKey, Tally], denied_at: Mapping[PolicyKey, datetime], now: datetime, *, settled: bool
+    ) -> None:
+        """Writes what differs, some of it at a time.
+
+        `denied_at`: when a policy would have denied something for the last time. `settled`: all that runs has been judged under what is in
+        force, so that a policy whose rollout is over may be promoted.
+        """
+        in_force = self.in_force()
+        if not self._begun:
+            # A leader before this one may have counted what nothing is left of.
+            self._begun = True
+            for key, policy in in_force.items():
+                before = policy.document.get("status") or {}
+                if "verdicts" in before:
+                    self._written[key] = {name: before.get(name) for name in ("verdicts", "preview")}
+        left = limits.MAX_WRITES
+        waiting = [key for key, known in in_force.items() if known.policy.terms.afterwards.audit_until == NEVER]
+        for key in dict.fromkeys([*found, *self._written, *waiting]):
+            known = in_force.get(key)
+            if known is None:
+                self._written.pop(key, None)
+                continue
+            wanted = found.get(key, Tally()).status()
+            if known.policy.terms.afterwards.audit_until == NEVER:
+                wanted |= self._rollout(key, known, wanted, denied_at.get(key), now, settled=settled)
+            if self._written.get(key) == wanted:
+                continue
+            if left == 0:
+                return
+            left -= 1
+            try:
+                await self._write(key, known, wanted)
+            except KubeError as e:
+                _log.info("what policy %s says of what runs was not written: %s", key, e)
+                continue
+            self._written[key] = wanted
+
+    def _rollout(
+        self,
+        key: PolicyKey,
+        known: InForce,
+        status: dict[str, Any],
+        denied: datetime | None,
+        now: datetime,
+        *,
+        settled: bool,
+    ) -> dict[str, Any]:
+        """What the status of a policy says that waits until nothing would be denied: since when that is so, and that it is over."""
+        document = known.document
+        before = (self._written.get(key) or document.get("status") or {}).get("preview") or {}
+        last = before.get("lastDenied")
+        preview = dict(status["preview"])
+        if not preview["denied"] and not preview["undecided"]:
+            # What came and went between two rounds counts as well.
+            if before.get("denied") or before.get("undecided"):
+                last = timestamp(now)
+            elif denied is not None and (last is None or timestamp(denied) > last):
+                last = timestamp(denied)
+        if last is not None:
+            preview["lastDenied"] = last
+        found: dict[str, Any] = {"preview": preview}
+        seen = {"metadata": document["metadata"], "status": {**status, **found}}
+        if settled and promotable(known.policy, seen, now):
+            _log.info("policy %s is promoted: nothing would be denied", key)
+            found["rollout"] = {"promotedAt": timestamp(now)}
+        return found
+
+    async def _write(self, key: PolicyKey, known: InForce, status: Mapping[str, Any]) -> None:
+        place = f"/namespaces/{key.namespace}" if key.namespace else ""
+        path = f"/apis/{API_VERSION}{place}/{_PLURALS[key.namespace is not None]}/{key.name}/status"
+        identity = {"uid": known.document["metadata"].get("uid")}
+        await self.kube.merge(path, {"metadata": identity, "status": dict(status)})

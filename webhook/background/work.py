@@ -1,0 +1,104 @@
+"""The leader's work on what runs, put together: follow, judge, tell."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from webhook.background.consequences import Consequences
+from webhook.background.pods import Pods
+from webhook.background.reports import Reports, results_of
+from webhook.background.rescan import Asked, Rescan
+from webhook.background.scope import Scope
+from webhook.background.verdicts import Verdicts, tallies
+from webhook.kube.client import Kube
+from webhook.memory.store import PolicyStore
+from webhook.observe.running import RunningMetrics
+from webhook.operator.installation import Installation
+from webhook.operator.policies import InForce
+from webhook.verdict import PolicyKey
+
+_log = logging.getLogger(__name__)
+
+_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 30.0
+_WRITE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What it needs. `every`: how often all that runs is judged again, whatever happens. `in_force`: the policies as they were written."""
+
+    kube: Kube
+    store: PolicyStore
+    asked: Asked
+    installation: Installation
+    metrics: RunningMetrics
+    every: timedelta
+    clock: Callable[[], datetime]
+    in_force: Callable[[], Mapping[PolicyKey, InForce]]
+
+    async def work(self) -> None:
+        """Until cancelled, which is when another replica leads. An error of ours here must not end the leader's other work."""
+        while True:
+            try:
+                await self._term()
+            except Exception:  # noqa: BLE001 - whatever it is: certificates and statuses go on
+                _log.exception("comparing what runs has failed, and begins anew")
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _term(self) -> None:
+        """Begins with nothing: what a former leader saw is too old to accuse by."""
+        pods = Pods(lambda: self.clock().timestamp())
+        scope = Scope(self.kube, self.installation)
+        rescan = Rescan(pods, self.asked, self.store, scope, self.every, self.clock)
+        consequences = Consequences(self.kube, self.metrics, self.clock)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(pods.follow(self.kube))
+                tasks.create_task(rescan.work())
+                tasks.create_task(self._tell(rescan, consequences))
+                tasks.create_task(self._write(rescan))
+        finally:
+            self.metrics.clear()
+
+    async def _tell(self, rescan: Rescan, consequences: Consequences) -> None:
+        while True:
+            self.metrics.running(
+                images_by_state(rescan), len(rescan.drifts), rescan.whole.timestamp() if rescan.whole else 0
+            )
+            await consequences.follow(list(rescan.drifts.values()))
+            await asyncio.sleep(_SECONDS)
+
+    async def _write(self, rescan: Rescan) -> None:
+        """Nothing before everything has been judged once: half of it would look as if the rest were gone."""
+        verdicts = Verdicts(self.kube, self.in_force)
+        reports = Reports(self.kube, self.installation, lambda: self.store.snapshot.namespaces, self.clock)
+        while True:
+            if rescan.whole is not None:
+                sights = rescan.pods.sights
+                await verdicts.write(
+                    tallies(rescan.results, sights), rescan.denied_at, self.clock(), settled=rescan.is_up_to_date
+                )
+                await reports.write(results_of(rescan.results, sights, rescan.drifts.values()))
+            await asyncio.sleep(_WRITE_SECONDS)
+
+
+def images_by_state(rescan: Rescan) -> Counter[str]:
+    """How many images of running containers get what; of several policies the worst counts."""
+    found: Counter[str] = Counter()
+    for sight, result in rescan.results.items():
+        count = len(rescan.pods.sights.get(sight, ()))
+        worst: dict[str, str] = {}
+        for line in result.runs:
+            state: str = "uncovered" if line.policy is None else line.ending
+            worst[line.where] = max(worst.get(line.where, state), state, key=_ORDER.index)
+        for state in worst.values():
+            found[state] += count
+    return found
+
+
+_ORDER: Final = ("uncovered", "allowed", "excused", "undecided", "denied")
