@@ -240,6 +240,17 @@ async def test_a_secret_that_may_not_be_made_keeps_nothing(kube: FakeKube, monke
     assert one.records.changed() == {ONE.shard}
 
 
+async def test_w11_nothing_is_made_that_would_stay_behind_when_the_release_goes(kube: FakeKube) -> None:
+    one = Replica(kube)
+    await one.verifies(OTHER)
+    kube.put(ROLE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    await one.verifies(ONE)
+    assert PATH not in kube.objects
+    kube.remove(ROLE)
+    await one.kept.write()
+    assert PATH not in kube.objects
+
+
 async def test_d09_a_part_is_bounded_whatever_others_wrote(kube: FakeKube) -> None:
     crowded = [key for key in map(named, range(3000)) if key.shard == ONE.shard][:100]
     for start in range(0, 100, 50):

@@ -21,6 +21,7 @@ from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, LogFormatOption, MetricsPort, Port
 from webhook.formats import FORMATS
+from webhook.judge.decide import FindNamespace, KeychainOf
 from webhook.judge.workload import Question
 from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
@@ -157,7 +158,6 @@ async def _operate(
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
-    from webhook.kube.pullsecrets import Puller, PullSecrets
     from webhook.operator.configuration import owner_of
     from webhook.operator.outages import OutageEvents
     from webhook.operator.policies import Policies
@@ -190,22 +190,12 @@ async def _operate(
         log = ReviewLog(log_format=log_format)
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        pull_secrets = PullSecrets(kube)
-
-        def keychain_of(question: Question) -> Keychain:
-            who = question.who
-            return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
-
-        async def find_namespace(name: str) -> None:
-            found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
-            if found is not None:
-                store.put_namespace(name, found["metadata"].get("labels") or {})
-
         secret = _SecretFiles(kube, installation.secret_path, folder)
         certificate = await secret.first(stopping)
         if certificate is None:
             return
         background(secret.keep_fresh(certificate, lambda ends: metrics.certificate_expiry.set(ends.timestamp())))
+        keychain_of, find_namespace = _asking(kube, store)
         decider = hosting.compose(
             store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
         )
@@ -230,6 +220,24 @@ async def _lead_no_longer(end: running.End, lease: "Lease") -> None:
     """At once: while this replica answers its last reviews, the release may be removed, and another installed by its names."""
     await end()
     await lease.release()
+
+
+def _asking(kube: "Kube", store: PolicyStore) -> tuple[KeychainOf, FindNamespace]:
+    """What a question needs from the API server: the logins of its Pod, and the labels of a namespace nobody has told us of."""
+    from webhook.kube.pullsecrets import Puller, PullSecrets
+
+    pull_secrets = PullSecrets(kube)
+
+    def keychain_of(question: Question) -> Keychain:
+        who = question.who
+        return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
+
+    async def find_namespace(name: str) -> None:
+        found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
+        if found is not None:
+            store.put_namespace(name, found["metadata"].get("labels") or {})
+
+    return keychain_of, find_namespace
 
 
 def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":
