@@ -137,16 +137,17 @@ async def test_the_same_part_written_by_two_at_once_loses_nothing(kube: FakeKube
 async def test_m05_what_none_of_us_wrote_is_nothing_and_is_written_over(
     kube: FakeKube, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forger = Replica(FakeKube())
-    await forger.verifies(TWO)
-    forged = next(one["data"] for path, one in forger.kept._kube.objects.items() if "/configmaps/" in path)  # type: ignore[attr-defined]  # the fake's
+    elsewhere = FakeKube()
+    elsewhere.put(ROLE, {})
+    await Replica(elsewhere).verifies(TWO)
+    forged = elsewhere.objects[PATH]["data"]
     one = Replica(kube)
     await one.verifies(ONE, OTHER)
     good = kube.objects[PATH]["data"]
-    elsewhere = kube.objects[INSTALLATION.records_path(OTHER.shard)]["data"]
+    another = kube.objects[INSTALLATION.records_path(OTHER.shard)]["data"]
     for data in (
         forged,
-        elsewhere,
+        another,
         {**good, "records": good["records"] + good["records"]},
         {"records": good["records"]},
         {"mac": good["mac"]},
