@@ -54,7 +54,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 async def test_d07_what_was_not_ready_at_the_deadline_is_read_to_its_end(world: World, gate: asyncio.Event) -> None:
     world.signed()
-    world.put(policy("shop/web", SIGNED))
+    world.put(policy("shop/web", SIGNED, tags="allow"))
     assert (await hurried(world, f"{HOST}/app:v1")).code == 503
     gate.set()
     await done(world)
@@ -69,7 +69,7 @@ async def test_d07_what_goes_on_is_bounded_for_a_namespace_and_in_all(
 ) -> None:
     monkeypatch.setattr(limits, "MAX_BEHIND", 3)
     monkeypatch.setattr(limits, "MAX_BEHIND_PER_NAMESPACE", 2)
-    world.put(policy("web", SIGNED))
+    world.put(policy("web", SIGNED, tags="allow"))
     for number, namespace in enumerate(["shop", "shop", "shop", "other", "other"]):
         await hurried(world, f"{HOST}/app:v{number}", namespace)
     assert sorted(world.judge._behind.values()) == ["other", "shop", "shop"]
@@ -81,7 +81,7 @@ async def test_d07_what_never_ends_is_let_go(
     world: World, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FLIGHT_SECONDS", 0.1)
-    world.put(policy("shop/web", SIGNED))
+    world.put(policy("shop/web", SIGNED, tags="allow"))
     assert (await hurried(world, f"{HOST}/app:v1")).code == 503
     await done(world)
     assert not gate.is_set()

@@ -137,16 +137,17 @@ async def test_the_same_part_written_by_two_at_once_loses_nothing(kube: FakeKube
 async def test_m05_what_none_of_us_wrote_is_nothing_and_is_written_over(
     kube: FakeKube, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forger = Replica(FakeKube())
-    await forger.verifies(TWO)
-    forged = next(one["data"] for path, one in forger.kept._kube.objects.items() if "/configmaps/" in path)  # type: ignore[attr-defined]  # the fake's
+    elsewhere = FakeKube()
+    elsewhere.put(ROLE, {})
+    await Replica(elsewhere).verifies(TWO)
+    forged = elsewhere.objects[PATH]["data"]
     one = Replica(kube)
     await one.verifies(ONE, OTHER)
     good = kube.objects[PATH]["data"]
-    elsewhere = kube.objects[INSTALLATION.records_path(OTHER.shard)]["data"]
+    another = kube.objects[INSTALLATION.records_path(OTHER.shard)]["data"]
     for data in (
         forged,
-        elsewhere,
+        another,
         {**good, "records": good["records"] + good["records"]},
         {"records": good["records"]},
         {"mac": good["mac"]},
@@ -238,6 +239,17 @@ async def test_a_secret_that_may_not_be_made_keeps_nothing(kube: FakeKube, monke
     await one.verifies(ONE)
     assert PATH not in kube.objects
     assert one.records.changed() == {ONE.shard}
+
+
+async def test_w11_nothing_is_made_that_would_stay_behind_when_the_release_goes(kube: FakeKube) -> None:
+    one = Replica(kube)
+    await one.verifies(OTHER)
+    kube.put(ROLE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    await one.verifies(ONE)
+    assert PATH not in kube.objects
+    kube.remove(ROLE)
+    await one.kept.write()
+    assert PATH not in kube.objects
 
 
 async def test_d09_a_part_is_bounded_whatever_others_wrote(kube: FakeKube) -> None:

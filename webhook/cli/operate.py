@@ -21,7 +21,7 @@ from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, LogFormatOption, MetricsPort, Port
 from webhook.formats import FORMATS
-from webhook.judge.decide import FindNamespace
+from webhook.judge.decide import FindNamespace, KeychainOf
 from webhook.judge.workload import Question
 from webhook.keys import publicgood
 from webhook.keys.pkcs11 import Modules
@@ -164,7 +164,6 @@ async def _operate(
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
-    from webhook.kube.pullsecrets import Puller, PullSecrets
     from webhook.operator.configuration import owner_of
     from webhook.operator.outages import OutageEvents
     from webhook.operator.policies import Policies
@@ -187,16 +186,10 @@ async def _operate(
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
         _gauge_expiries(metrics, policies, uses.exceptions)
         pool = stack.enter_context(hosting.checking_pool())
-        pull_secrets = PullSecrets(kube)
-
-        def keychain_of(question: Question) -> Keychain:
-            who = question.who
-            return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
-
+        keychain_of, find_namespace = _asking(kube, store)
         decider = hosting.compose(
-            store, registries, keychain_of, pool, metrics,
-            find_namespace=_finding_namespaces(kube, store), uses=uses, records=records,
-        )  # fmt: skip
+            store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
+        )
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
             lambda: policies.in_force,
@@ -242,15 +235,22 @@ async def _lead_no_longer(end: running.End, lease: "Lease") -> None:
     await lease.release()
 
 
-def _finding_namespaces(kube: "Kube", store: PolicyStore) -> FindNamespace:
-    """Who asks the API server for a namespace that nobody has told of."""
+def _asking(kube: "Kube", store: PolicyStore) -> tuple[KeychainOf, FindNamespace]:
+    """What a question needs from the API server: the logins of its Pod, and the labels of a namespace nobody has told us of."""
+    from webhook.kube.pullsecrets import Puller, PullSecrets
 
-    async def find(name: str) -> None:
+    pull_secrets = PullSecrets(kube)
+
+    def keychain_of(question: Question) -> Keychain:
+        who = question.who
+        return pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
+
+    async def find_namespace(name: str) -> None:
         found = await kube.get(f"/api/v1/namespaces/{name}") if is_name(name) else None
         if found is not None:
             store.put_namespace(name, found["metadata"].get("labels") or {})
 
-    return find
+    return keychain_of, find_namespace
 
 
 def _uses(kube: "Kube", store: PolicyStore, metrics: Metrics, notifier: Notifier | None) -> "ClusterUses":

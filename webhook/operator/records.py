@@ -148,9 +148,10 @@ class ClusterRecords:
     async def _create(self, path: str, body: Document) -> Document:
         collection, _, name = path.rpartition("/")
         owner = await owner_of(self._kube, self._installation)
-        metadata = {"name": name, "namespace": self._installation.namespace}
-        # It does not stay behind when the release goes.
-        metadata |= {} if owner is None else {"ownerReferences": [owner]}  # type: ignore[dict-item]  # documents hold anything
+        if owner is None:
+            raise KubeError(f"{path}: is not made any more, because the release goes")
+        # It goes with it.
+        metadata = {"name": name, "namespace": self._installation.namespace, "ownerReferences": [owner]}
         return await self._kube.create(collection, {"apiVersion": "v1", "metadata": metadata, **body})
 
 
