@@ -32,7 +32,8 @@ from webhook import limits
 from webhook.formats.cosign import FORMAT
 from webhook.formats.cosign.signer import Cosign
 from webhook.formats.cosign.spec import CosignSpec
-from webhook.image import Digest, Repository, Subject
+from webhook.formats.cosign.wire import SIGNATURE_ARTIFACT
+from webhook.image import Digest, Repository, Subject, digest_of
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Claim, Descriptor, KeyRef, Rejected, Unavailable, Unrelated, Untrusted
 
@@ -531,6 +532,24 @@ async def test_d01_referrers_and_signatures(registry: FakeRegistry, image: Diges
     proofs, reasons, _ = await judged(cosign(), claim_of(image), registry)
     assert proofs == set()
     assert reasons[-1] == "more than 100 referrers; the rest was not read"
+
+
+async def test_d01_signatures_of_all_referrers_together(registry: FakeRegistry, image: Digest) -> None:
+    """However many a referrer holds: one that cosign 2 wrote by the referrers API may hold a hundred."""
+    bad = classic_layer(registry, key("evil"), to_json(payload(PATH, image)))
+    config = {"mediaType": SIGNATURE_ARTIFACT, "size": 2, "digest": digest_of(b"{}")}
+    full = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": config,
+        "layers": [bad] * limits.MAX_LAYERS,
+        "subject": {"mediaType": OCI_MANIFEST, "digest": image, "size": 1},
+    }
+    registry.push_manifest(PATH, full)
+    sign_bundle(registry, PATH, image, key("a"))
+    proofs, reasons, _ = await judged(cosign(), claim_of(image), registry)
+    assert proofs == set()
+    assert reasons[-1] == "more than 100 signatures; the rest was not read"
 
 
 async def test_d01_bytes_of_all_that_one_place_holds_together(registry: FakeRegistry, image: Digest) -> None:
