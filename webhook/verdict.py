@@ -225,6 +225,10 @@ class Deferred:
     places: tuple[str, ...]
 
 
+Judgement = Ruling | Uncovered | Deferred
+"""What the judge says about one image: a ruling for each policy, or that there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a question gets back. `code` is the HTTP status in the AdmissionReview: 200, 403, 500 or 503.

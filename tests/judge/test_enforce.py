@@ -8,7 +8,6 @@ import pytest
 from webhook import limits
 from webhook.image import Repository, Subject, digest_of
 from webhook.judge.enforce import settle, verdict_of
-from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import as_json, denial, details, sentence, warning
 from webhook.judge.workload import Placed, Question
 from webhook.policy.policy import Workload
@@ -16,6 +15,7 @@ from webhook.verdict import (
     Allowed,
     Deferred,
     Denied,
+    Judgement,
     Mode,
     NamedFinding,
     Outcome,

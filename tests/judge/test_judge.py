@@ -33,7 +33,7 @@ from webhook import limits
 from webhook.formats._x509 import public_key
 from webhook.image import Digest, ImageReference, Repository, digest_of
 from webhook.judge.enforce import enforced, settle
-from webhook.judge.evaluate import Judge, Judgement, _seconds_to_keep
+from webhook.judge.evaluate import Judge, _seconds_to_keep
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore
 from webhook.parsing import Invalid
@@ -46,6 +46,7 @@ from webhook.verdict import (
     Deferred,
     Denied,
     Finding,
+    Judgement,
     PolicyKey,
     Proof,
     Ruling,

@@ -6,8 +6,7 @@ from typing import Literal, assert_never
 
 from webhook import limits
 from webhook.judge import explain
-from webhook.judge.evaluate import Judgement
-from webhook.verdict import Allowed, Denied, Mode, PolicyKey, Ruling, Uncovered, Undecided
+from webhook.verdict import Allowed, Denied, Judgement, Mode, PolicyKey, Ruling, Uncovered, Undecided
 
 Ending = Literal["allowed", "denied", "undecided", "excused"]
 """What became of an image under a policy; `excused`: an exception lets it past."""

@@ -19,13 +19,12 @@ from webhook.background.lines import Line, lines_of
 from webhook.background.pods import Pod, Pods, Sight
 from webhook.background.scope import Scope
 from webhook.image import Digest, ImageReference, parse_reference
-from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore, Snapshot
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
 from webhook.trust import Rejected, Resolved, Unavailable
-from webhook.verdict import PolicyKey
+from webhook.verdict import Judgement, PolicyKey
 
 _log = logging.getLogger(__name__)
 

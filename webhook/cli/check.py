@@ -16,12 +16,11 @@ from webhook.cli import local
 from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
-from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
 from webhook.judge.workload import Question, read_question
 from webhook.keys import publicgood
 from webhook.parsing import Invalid, quote
-from webhook.verdict import Denied, Ruling
+from webhook.verdict import Denied, Judgement, Ruling
 from webhook.yamltext import read_yaml
 
 HELP: Final = """Judge manifests or recorded AdmissionReviews by policies in files, without a cluster.

@@ -10,10 +10,9 @@ import typer
 from webhook import limits
 from webhook.judge import explain
 from webhook.judge.enforce import verdict_of
-from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
 from webhook.parsing import quote
-from webhook.verdict import Allowed, Deferred, Ruling, Uncovered
+from webhook.verdict import Allowed, Deferred, Judgement, Ruling, Uncovered
 
 _COLOURS: Final = {"allowed": typer.colors.GREEN, "denied": typer.colors.RED, "undecided": typer.colors.YELLOW}
 _EXIT_CODES: Final[dict[Verdict, int]] = {"allowed": 0, "denied": 1, "undecided": 2}

@@ -11,11 +11,11 @@ from webhook.cli.importing import NotationTrustPolicy, NotationTrustStore
 from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
-from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Placed, Question
 from webhook.keys import publicgood
 from webhook.parsing import Invalid
 from webhook.policy.policy import Workload
+from webhook.verdict import Judgement
 
 HELP: Final = """Judge images by policies in files, without a cluster.
 

@@ -16,14 +16,13 @@ from webhook.image import parse_reference
 from webhook.judge import explain
 from webhook.judge.aside import set_aside
 from webhook.judge.enforce import verdict_of
-from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Placed, Question
 from webhook.keys import publicgood
 from webhook.kube import KubeError, is_name
 from webhook.parsing import Invalid, quote
 from webhook.policy.policy import Workload
 from webhook.registry.dockerconfig import DockerConfigKeychain
-from webhook.verdict import Allowed, Denied, NamedFinding, PolicyKey, Ruling, Undecided
+from webhook.verdict import Allowed, Denied, Judgement, NamedFinding, PolicyKey, Ruling, Undecided
 
 if TYPE_CHECKING:
     from webhook.kube.client import Kube

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from webhook import limits
 from webhook.image import ImageReference
 from webhook.judge.enforce import Exceptions, Outages, enforced, settle
-from webhook.judge.evaluate import Judge, Judged, Judgement
+from webhook.judge.evaluate import Judge, Judged
 from webhook.judge.knowngood import KnownGood
 from webhook.judge.pin import Pin, pins
 from webhook.judge.warm import Warmer
@@ -25,7 +25,7 @@ from webhook.memory.uses import UsesHere
 from webhook.parsing import quote
 from webhook.policy.exception import TrustException
 from webhook.trust import Keychain, Rejected, Resolved, Unavailable
-from webhook.verdict import Answer, ExceptionKey
+from webhook.verdict import Answer, ExceptionKey, Judgement
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from typing import Final, assert_never
 from webhook import limits
 from webhook.image import Digest, Subject, parse_reference
 from webhook.judge import explain
-from webhook.judge.evaluate import Judgement
 from webhook.judge.explain import Verdict
 from webhook.judge.knowngood import KnownGood
 from webhook.judge.workload import Question
@@ -28,6 +27,7 @@ from webhook.verdict import (
     Denied,
     ExceptionKey,
     Excuse,
+    Judgement,
     Mode,
     PolicyKey,
     Ruling,

@@ -10,7 +10,6 @@ from typing import Final, Literal, assert_never
 
 from webhook import limits
 from webhook.image import Digest
-from webhook.judge.evaluate import Judgement
 from webhook.parsing import quote
 from webhook.policy.exception import TrustException
 from webhook.verdict import (
@@ -19,6 +18,7 @@ from webhook.verdict import (
     Denied,
     Excuse,
     Finding,
+    Judgement,
     NamedFinding,
     Proof,
     Ruling,

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Question
-from webhook.verdict import Allowed, Ruling
+from webhook.verdict import Allowed, Judgement, Ruling
 
 _INDEX: Final = re.compile(r"\[([0-9]+)\]")
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final
 
 from webhook import limits
-from webhook.judge.evaluate import Judgement
 from webhook.judge.workload import Question
 from webhook.memory.store import PolicyStore
+from webhook.verdict import Judgement
 
 _log = logging.getLogger(__name__)
 
