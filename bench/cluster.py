@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.report import Figure
 from tests.e2e.laboratory import NAMESPACE, Lab, given_or_made, laboratory, resource
 from tests.e2e.tools import missing, run, until
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 
 if TYPE_CHECKING:
     from webhook.kube.client import Kube

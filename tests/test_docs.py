@@ -20,6 +20,7 @@ from webhook import keys
 from webhook.formats import FORMATS
 from webhook.judge.evaluate import Judge
 from webhook.policy import parse
+from webhook.policy.document import parse_document
 from webhook.policy.exceptionparse import parse_exception, parse_exception_document
 from webhook.policy.keyref import Key, ObjectKey, PublicRoot
 from webhook.policy.predicates import SHORT_NAMES, parse_predicate_type
@@ -68,7 +69,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize(("where", "text"), list(blocks("TrustPolicy")))
 def test_policies_in_the_pages_are_right(where: str, text: str) -> None:
-    document = parse.parse_document(yaml.safe_load(text))
+    document = parse_document(yaml.safe_load(text))
     references = parse.key_references(document.spec, FORMATS)
     materials = keys.resolve(references, document.key, HOME, read_any_key)
     policy = parse.parse_policy(document.key, document.spec, materials, FORMATS, HOME)
@@ -109,7 +110,7 @@ TWINS = {
 
 @pytest.mark.parametrize("document", EXAMPLES)
 async def test_the_examples_admit_what_cosign_attested_and_nothing_else(document: dict[str, Any]) -> None:
-    key = parse.parse_document(document).key
+    key = parse_document(document).key
     references = parse.key_references(document["spec"], FORMATS)
     capture = json.loads((captures.path("cosign-attestations-bundle") / "tags.json").read_text())
     image = f"ghcr.io/acme/shop/web@{capture['v1']}"

@@ -17,7 +17,7 @@ from webhook.kube import KubeError
 from webhook.operator.certificates import next_data
 from webhook.operator.configuration import COLLECTIONS
 from webhook.operator.installation import Installation
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 
 INSTALLATION = Installation(namespace="trusted-images")
 DEPLOYMENT = "/apis/apps/v1/namespaces/trusted-images/deployments/trusted-images"

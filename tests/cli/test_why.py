@@ -15,7 +15,7 @@ from tests.fake.http_registry import HTTPRegistry
 from tests.fake.kubeconfig import write_kubeconfig
 from tests.fake.signing import key
 from webhook.kube import KubeError
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 
 NAMESPACED = f"/apis/{API_VERSION}/namespaces/shop"
 CLUSTER = f"/apis/{API_VERSION}/clustertrustpolicies"

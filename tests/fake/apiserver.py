@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.fake.kube import FakeKube
 from webhook.kube import KubeError
 from webhook.kube.client import Document
-from webhook.policy.parse import API_VERSION, GROUP, VERSION
+from webhook.policy.document import API_VERSION, GROUP, VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 _VERBS = ["get", "list", "watch"]

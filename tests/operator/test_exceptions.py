@@ -18,8 +18,8 @@ from webhook.operator import resync, uses
 from webhook.operator.exceptions import Exceptions, path_of
 from webhook.operator.exceptionstatus import ExceptionStatuses, state_of, status_of
 from webhook.operator.uses import ClusterUses
+from webhook.policy.document import API_VERSION
 from webhook.policy.exception import TrustException
-from webhook.policy.parse import API_VERSION
 from webhook.trust import Unavailable
 from webhook.verdict import Denied, ExceptionKey, PolicyKey, Ruling, Use
 

@@ -16,7 +16,7 @@ from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_policies import INLINE, SHOP, World
 from tests.policies import EXCEPTION
 from webhook.operator.handlers import follow
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES, Resource
 
 ROOT = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"

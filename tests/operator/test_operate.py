@@ -20,7 +20,7 @@ from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_leader import WANTED
 from tests.operator.test_radar import written
 from webhook.operator.installation import Installation
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 
 INSTALLATION = Installation(namespace="trusted-images")
 PROGRAM = Path(sys.executable).with_name("kubectl-trust")

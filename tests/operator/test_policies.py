@@ -22,8 +22,8 @@ from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
 from webhook.operator.status import status_of
 from webhook.policy import parse
+from webhook.policy.document import API_VERSION
 from webhook.policy.keyref import PublicRoot, UrlKey
-from webhook.policy.parse import API_VERSION
 from webhook.trust import Unresolved
 from webhook.verdict import PolicyKey
 

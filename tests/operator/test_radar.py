@@ -16,7 +16,7 @@ from webhook.cli import hosting, operate
 from webhook.formats.endings import Ending
 from webhook.observe.metrics import Metrics
 from webhook.operator.radar import SOON, SignerEnding, condition, first_ends
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.verdict import PolicyKey
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)

@@ -15,7 +15,7 @@ from tests.operator.test_policies import INLINE, SHOP, World
 from webhook import limits
 from webhook.kube.client import connected
 from webhook.operator import handlers, resync
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 
 POLICY = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies/web"
 CLUSTER = f"/apis/{API_VERSION}/clustertrustpolicies/all"

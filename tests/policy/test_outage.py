@@ -19,6 +19,7 @@ from webhook.image import digest_of
 from webhook.parsing import Invalid
 from webhook.policy import identity, parse
 from webhook.policy.afterwards import DEFAULT
+from webhook.policy.document import parse_document
 from webhook.policy.identity import identity_of
 from webhook.policy.outage import DENY
 from webhook.policy.policy import NamedSigner, Policy
@@ -78,7 +79,7 @@ def test_what_is_dangerous_is_told(fields: dict[str, Any], says: list[str]) -> N
 def documented() -> list[Policy]:
     found = []
     for _, text in blocks("TrustPolicy"):
-        document = parse.parse_document(yaml.safe_load(text))
+        document = parse_document(yaml.safe_load(text))
         references = parse.key_references(document.spec, FORMATS)
         materials = keys.resolve(references, document.key, "trusted-images", read_any_key)
         found.append(parse.parse_policy(document.key, document.spec, materials, FORMATS, "trusted-images"))

@@ -10,15 +10,9 @@ from tests.policies import KEY, SIGNED, inline, policy
 from webhook.formats import FORMATS
 from webhook.image import parse_digest
 from webhook.parsing import Invalid
+from webhook.policy.document import API_VERSION, parse_document
 from webhook.policy.globs import EVERYTHING
-from webhook.policy.parse import (
-    API_VERSION,
-    broken_policy,
-    key_references,
-    parse_document,
-    parse_policy,
-    warnings,
-)
+from webhook.policy.parse import broken_policy, key_references, parse_policy, warnings
 from webhook.policy.policy import ALL_WORKLOADS, NO_DENIALS, Policy, Selector
 from webhook.trust import KeyRef, Unresolved
 from webhook.verdict import PolicyKey

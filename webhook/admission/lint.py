@@ -17,6 +17,7 @@ from webhook.judge import explain
 from webhook.keys import Key
 from webhook.parsing import Invalid, quote
 from webhook.policy import exceptionparse, parse
+from webhook.policy.document import parse_document
 from webhook.trust import Format, Unresolved
 from webhook.verdict import Answer
 
@@ -38,7 +39,7 @@ class Lint:
         if request.kind.kind == exceptionparse.KIND:
             return judge_write(request, self.now())
         try:
-            document = parse.parse_document(msgspec.json.decode(request.object))
+            document = parse_document(msgspec.json.decode(request.object))
             references = parse.key_references(document.spec, self.formats)
             materials = keys.resolve(references, document.key, self.home, _not_read)
             policy = parse.parse_policy(document.key, document.spec, materials, self.formats, self.home)

@@ -17,7 +17,7 @@ from webhook.operator.events import timestamp
 from webhook.operator.policies import InForce
 from webhook.operator.rollout import promotable
 from webhook.policy.afterwards import NEVER
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.policy.schema import RESOURCES
 from webhook.verdict import PolicyKey
 

@@ -19,7 +19,7 @@ from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError, is_name
 from webhook.memory.store import PolicyStore
 from webhook.parsing import Invalid
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.policy.schema import EXCEPTIONS
 from webhook.registry.dockerconfig import DockerConfigKeychain
 from webhook.trust import Access, Keychain, Unavailable

@@ -17,7 +17,7 @@ from webhook.cli.cluster import Context, Kubeconfig
 from webhook.cli.output import Output
 from webhook.kube import KubeError, is_name
 from webhook.parsing import quote
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 if TYPE_CHECKING:

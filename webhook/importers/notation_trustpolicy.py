@@ -18,7 +18,7 @@ from webhook import limits
 from webhook.formats.notation.spec import Override, StoreType, TimestampRule
 from webhook.image import names_host, parse_repository
 from webhook.parsing import Invalid, convert_all, quote, read_json
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 
 _EVERYTHING: Final = "*"
 _SIGNER: Final = "notation"

@@ -11,6 +11,7 @@ from webhook import keys, limits
 from webhook.kube.entries import Entries
 from webhook.parsing import Invalid, convert_all, quote
 from webhook.policy import exceptionparse, parse
+from webhook.policy.document import KINDS, Document, parse_document
 from webhook.policy.exception import TrustException
 from webhook.policy.keyref import Key, ObjectKey, ObjectKind, RemoteKey
 from webhook.policy.policy import Labels, Policy
@@ -45,7 +46,7 @@ class Loaded:
     """What the files hold. `documents` are policies with the place each stands at; `uses`: how often exceptions have been used."""
 
     files: tuple[Path, ...] = ()
-    documents: list[tuple[str, parse.Document]] = field(default_factory=list)
+    documents: list[tuple[str, Document]] = field(default_factory=list)
     objects: dict[tuple[ObjectKind, str, str], Mapping[str, bytes]] = field(default_factory=dict)
     namespaces: dict[str, Labels] = field(default_factory=dict)
     exceptions: dict[ExceptionKey, TrustException] = field(default_factory=dict)
@@ -128,8 +129,8 @@ def _unrolled(document: object) -> Iterator[object]:
 def _take(document: object, where: str, loaded: Loaded) -> None:
     kind = document.get("kind") if isinstance(document, dict) else None
     try:
-        if kind in parse.KINDS:
-            loaded.documents.append((where, parse.parse_document(document)))
+        if kind in KINDS:
+            loaded.documents.append((where, parse_document(document)))
         elif kind == exceptionparse.KIND:
             _take_exception(document, loaded)
         elif kind in {"Secret", "ConfigMap", "Namespace"}:
@@ -140,7 +141,7 @@ def _take(document: object, where: str, loaded: Loaded) -> None:
         loaded.complaints += [f"{where}: {complaint.lstrip('.')}" for complaint in e.complaints]
 
 
-_KNOWN: Final = (*parse.KINDS, exceptionparse.KIND, "Secret", "ConfigMap", "Namespace", "List")
+_KNOWN: Final = (*KINDS, exceptionparse.KIND, "Secret", "ConfigMap", "Namespace", "List")
 
 
 def _take_exception(document: object, loaded: Loaded) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from webhook.memory.store import PolicyStore
 from webhook.parsing import Invalid
 from webhook.policy import exceptionparse
+from webhook.policy.document import API_VERSION
 from webhook.policy.exception import TrustException
-from webhook.policy.parse import API_VERSION
 from webhook.policy.schema import EXCEPTIONS
 from webhook.verdict import ExceptionKey
 

@@ -18,7 +18,7 @@ from webhook import limits
 from webhook.memory.store import PolicyStore
 from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
-from webhook.policy.parse import GROUP, VERSION
+from webhook.policy.document import GROUP, VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 _log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from webhook.operator.events import warning
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce, Policies
 from webhook.operator.status import hardware_of, status_of
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.policy.schema import RESOURCES
 from webhook.verdict import PolicyKey
 

@@ -17,7 +17,7 @@ from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.events import warning
 from webhook.operator.policies import Policies
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.verdict import Borne, PolicyKey, Ruling
 
 _log = logging.getLogger(__name__)

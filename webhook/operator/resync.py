@@ -11,7 +11,7 @@ from webhook.kube.client import Kube
 from webhook.memory.store import PolicyStore
 from webhook.operator.exceptions import Exceptions
 from webhook.operator.policies import Policies
-from webhook.policy.parse import API_VERSION
+from webhook.policy.document import API_VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 _log = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from webhook.observe.notify import Notifier
 from webhook.operator.events import timestamp, warning
 from webhook.operator.exceptions import Exceptions, path_of, read
 from webhook.parsing import Invalid
+from webhook.policy.document import API_VERSION
 from webhook.policy.exception import TrustException
 from webhook.policy.exceptionparse import KIND, uses_of
-from webhook.policy.parse import API_VERSION
 from webhook.trust import Unavailable
 from webhook.verdict import ExceptionKey, Use
 

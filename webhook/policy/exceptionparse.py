@@ -11,10 +11,11 @@ import msgspec
 from webhook import limits
 from webhook.image import parse_digest
 from webhook.parsing import Invalid, convert, convert_all, is_a, quote
+from webhook.policy.document import parse_header
 from webhook.policy.exception import ImageMatch, TrustException
 from webhook.policy.exceptionspec import ExceptionSpec, ExceptionStatus
 from webhook.policy.globs import ImageGlob, parse_image_glob
-from webhook.policy.parse import parse_header, parse_workloads
+from webhook.policy.parse import parse_workloads
 from webhook.verdict import ExceptionKey, PolicyKey
 
 KIND: Final = "TrustException"

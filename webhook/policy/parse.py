@@ -4,146 +4,42 @@ The same parse serves `kubectl apply`, the operator and the command line, so tha
 policy that is broken all the same becomes one that denies what it covers.
 """
 
-import datetime as dt
-import functools
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
-from webhook import limits
-from webhook.image import Digest, parse_digest
-from webhook.parsing import Invalid, convert, convert_all, is_a, quote
+from webhook.parsing import Invalid, convert, convert_all, is_a
 from webhook.policy import require
-from webhook.policy.afterwards import Afterwards, Rollout
-from webhook.policy.cel.values import read_duration
+from webhook.policy.afterwards import Afterwards
 from webhook.policy.globs import (
     EVERYTHING,
     ImageGlob,
-    NameGlob,
-    parse_image_glob,
-    parse_name_glob,
-    parse_namespaced_glob,
 )
-from webhook.policy.keyref import parse_keyref
-from webhook.policy.outage import DENY, OnOutage, on_outage, outage_dangers
+from webhook.policy.outage import outage_dangers
 from webhook.policy.policy import (
     ALL_WORKLOADS,
-    CONTAINER_KINDS,
     NO_DENIALS,
-    ContainerKind,
-    Delegation,
-    DenyList,
-    Expression,
-    NamedSigner,
-    NamespaceMatch,
     Policy,
     Scope,
-    Selector,
-    SignerRef,
     Terms,
-    WantedAttestation,
     WorkloadMatch,
 )
-from webhook.policy.predicates import parse_predicate_type
+from webhook.policy.reading import Formats, Reader, shared
 from webhook.policy.spec import (
-    AttestationSpec,
-    DelegationSpec,
     DenySpec,
     HardwareSpec,
-    LabelSelector,
     NamespacesSpec,
-    OnOutageSpec,
     PolicySpec,
-    RefSpec,
-    RolloutSpec,
-    ValiditySpec,
     WorkloadsSpec,
 )
-from webhook.policy.where import parse_where
-from webhook.policy.window import Windowed
-from webhook.trust import Device, Format, HardwareEvidence, KeyRef, Materials, Signer, Unresolved
+from webhook.trust import KeyRef, Materials, Unresolved
 from webhook.verdict import Mode, PolicyKey
 
-GROUP: Final = "trusted-images.dev"
-VERSION: Final = "v1alpha1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
-KINDS: Final = ("TrustPolicy", "ClusterTrustPolicy")
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-_SIGNER_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_FINGERPRINT: Final = re.compile(r"(?:SHA256|sha256):(?P<sha256>[0-9a-fA-F]{64})|(?:GPG|gpg):(?P<gpg>[0-9a-fA-F]{40})")
-_IDENTITY: Final = re.compile(r"issuer=.+,subject=.+|x509\.subject: .+")
-_SERIAL: Final = re.compile(r"[0-9a-fA-F]{1,2}(?::?[0-9a-fA-F]{2})*|[0-9a-fA-F]+")
-_SPAN: Final = re.compile(r"(?:[0-9]{1,6}(?:h|ms|m|s))+")
-_REF: Final = "ref"
 _WILD_HOSTS_WORTH_A_WARNING: Final = 4
 
-Formats = Mapping[str, Format[Any]]
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A custom resource: which policy, and its specification as it was written."""
-
-    key: PolicyKey
-    spec: object
-
-
-class _Metadata(msgspec.Struct):
-    name: str
-    namespace: str | None = None
-
-
-class _Resource(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    api_version: str
-    kind: str
-    metadata: dict[str, Any]
-    spec: Any
-    status: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A custom resource of ours, of a kind that was wanted and with a name that can be one."""
-
-    kind: str
-    name: str
-    namespace: str | None
-    metadata: Mapping[str, Any]
-    spec: object
-    status: object
-
-
-def parse_header(untrusted: object, kinds: Collection[str]) -> Header:
-    """What is the same in all our kinds. Raises `Invalid`; the specification is not looked at."""
-    resource = convert_all(untrusted, _Resource, "")
-    metadata = convert_all(resource.metadata, _Metadata, ".metadata")
-    name, namespace = metadata.name, metadata.namespace
-    complaints = []
-    if resource.api_version != API_VERSION:
-        complaints.append(f"apiVersion: {quote(resource.api_version, 80)}, expected {API_VERSION}")
-    if resource.kind not in kinds:
-        complaints.append(f"kind: {quote(resource.kind, 80)}, expected {' or '.join(kinds)}")
-    if not _NAME.fullmatch(name):
-        complaints.append(f"metadata.name: {quote(name, 80)} is not a name of Kubernetes")
-    if resource.kind == "ClusterTrustPolicy" and namespace:
-        complaints.append("metadata.namespace: a ClusterTrustPolicy stands in no namespace")
-    if namespace and not _NAME.fullmatch(namespace):
-        complaints.append(f"metadata.namespace: {quote(namespace, 80)} is not a name of Kubernetes")
-    if complaints:
-        raise Invalid(*complaints)
-    return Header(resource.kind, name, namespace, resource.metadata, resource.spec, resource.status)
-
-
-def parse_document(untrusted: object) -> Document:
-    """The policy that a custom resource is. Raises `Invalid`; the specification is not looked at yet."""
-    header = parse_header(untrusted, KINDS)
-    namespace = (header.namespace or "default") if header.kind == "TrustPolicy" else None
-    return Document(PolicyKey(namespace, header.name), header.spec)
 
 
 def key_references(spec: object, formats: Formats) -> frozenset[KeyRef]:
@@ -169,7 +65,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
 
     A key whose material is `Unresolved` leaves its signer so. Raises `Invalid` with every complaint, each with its path.
     """
-    reader = _Reader()
+    reader = Reader()
     read, wrong = _read_spec(spec, reader)
     for field, used in (
         ("namespaces", read.namespaces is not None),
@@ -218,7 +114,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
         key=key,
         images=reader.image_globs(read.images, "spec.images"),
         exclude=reader.image_globs(read.exclude, "spec.exclude"),
-        scope=_shared(
+        scope=shared(
             Scope(
                 namespaces=reader.namespaces(read.namespaces),
                 workloads=reader.workloads(read.workloads),
@@ -226,10 +122,10 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
                 delegate=reader.delegations(read.delegate),
             )
         ),
-        signers=_shared(tuple(signers)),
-        attestations=_shared(tuple(attestations)),
-        require=_shared(expression),
-        terms=_shared(
+        signers=shared(tuple(signers)),
+        attestations=shared(tuple(attestations)),
+        require=shared(expression),
+        terms=shared(
             Terms(
                 max_signature_age=max_age,
                 platforms=read.platforms,
@@ -247,7 +143,7 @@ def parse_policy(key: PolicyKey, spec: object, materials: Materials, formats: Fo
     return policy
 
 
-def _read_spec(spec: object, reader: "_Reader") -> tuple[PolicySpec, frozenset[str]]:
+def _read_spec(spec: object, reader: "Reader") -> tuple[PolicySpec, frozenset[str]]:
     """The specification, and the fields that are wrong and left out of it: people mend all faults in one go.
 
     Raises `Invalid` if nothing can be said about the fields.
@@ -267,12 +163,6 @@ def _read_spec(spec: object, reader: "_Reader") -> tuple[PolicySpec, frozenset[s
     return convert({"images": [str(EVERYTHING)], **right}, PolicySpec, "spec"), wrong
 
 
-@functools.lru_cache(maxsize=1024)
-def _shared(value: T) -> T:
-    """The first of equal values: thousands of policies that name the same keys hold them once."""
-    return value
-
-
 def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Policy:
     """A policy that cannot be read: it denies what it covers, as far as that can be told, and says why.
 
@@ -281,7 +171,7 @@ def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Po
     fields = spec if isinstance(spec, dict) else {}
     mode: Mode = _readable(fields.get("mode"), Mode, "enforce")  # type: ignore[arg-type]  # a Literal is a type to msgspec
     images = _readable(fields.get("images"), list[str], [])
-    reader = _Reader()
+    reader = Reader()
     covered = reader.image_globs(images, "") if images else ()
     if reader.complaints or not covered:
         covered = (EVERYTHING,)
@@ -290,11 +180,11 @@ def broken_policy(key: PolicyKey, spec: object, complaints: Sequence[str]) -> Po
         images=covered,
         exclude=_readable_globs(fields.get("exclude")),
         scope=Scope(
-            namespaces=_readable_match(fields.get("namespaces"), NamespacesSpec, _Reader.namespaces),
-            workloads=_readable_match(fields.get("workloads"), WorkloadsSpec, _Reader.workloads) or ALL_WORKLOADS,
+            namespaces=_readable_match(fields.get("namespaces"), NamespacesSpec, Reader.namespaces),
+            workloads=_readable_match(fields.get("workloads"), WorkloadsSpec, Reader.workloads) or ALL_WORKLOADS,
             fallback=key.namespace is None and fields.get("fallback") is True,
         ),
-        terms=Terms(mode=mode, deny=_readable_match(fields.get("deny"), DenySpec, _Reader.deny) or NO_DENIALS),
+        terms=Terms(mode=mode, deny=_readable_match(fields.get("deny"), DenySpec, Reader.deny) or NO_DENIALS),
         faults=tuple(complaints),
     )
 
@@ -307,324 +197,27 @@ def _readable(value: object, kind: type[T], otherwise: R) -> T | R:
 
 
 def _readable_globs(value: object) -> tuple[ImageGlob, ...]:
-    reader = _Reader()
+    reader = Reader()
     globs = reader.image_globs(_readable(value, list[str], []), "")
     return () if reader.complaints else globs
 
 
-def _readable_match(value: object, kind: type[T], read: "Callable[[_Reader, T | None], R]") -> "R | None":
+def _readable_match(value: object, kind: type[T], read: "Callable[[Reader, T | None], R]") -> "R | None":
     try:
         spec = convert(value, kind, "")
     except Invalid:
         return None
-    reader = _Reader()
+    reader = Reader()
     match = read(reader, spec)
     return None if reader.complaints else match
 
 
-class _Reader:
-    """Reads the parts of a specification, collecting complaints."""
-
-    def __init__(self) -> None:
-        self.complaints: list[str] = []
-
-    def value(self, path: str, read: Callable[[], T]) -> T | None:
-        """What `read` gives; its complaints begin with `path`."""
-        try:
-            return read()
-        except Invalid as e:
-            self.complaints += [f"{path}{complaint}" for complaint in e.complaints]
-            return None
-
-    def each(self, texts: Iterable[str], path: str, read: Callable[[str], T]) -> tuple[T, ...]:
-        """What `read` makes of every text that is right."""
-        values = [self.value(f"{path}[{i}]: ", lambda text=text: read(text)) for i, text in enumerate(texts)]  # type: ignore[misc]  # a default binds the loop's variable
-        return tuple(value for value in values if value is not None)
-
-    def image_globs(self, texts: Iterable[str], path: str) -> tuple[ImageGlob, ...]:
-        return self.each(texts, path, parse_image_glob)
-
-    def name_globs(self, texts: Iterable[str], path: str) -> tuple[NameGlob, ...]:
-        return self.each(texts, path, parse_name_glob)
-
-    def namespaces(self, spec: NamespacesSpec | None) -> NamespaceMatch | None:
-        if spec is None:
-            return None
-        return NamespaceMatch(
-            self.name_globs(spec.match, "spec.namespaces.match"),
-            self.name_globs(spec.exclude, "spec.namespaces.exclude"),
-            self.selector(spec.selector, "spec.namespaces.selector"),
-        )
-
-    def delegations(self, specs: Sequence[DelegationSpec]) -> tuple[Delegation, ...]:
-        return tuple(
-            Delegation(
-                self.name_globs(spec.namespaces, f"spec.delegate[{i}].namespaces"),
-                self.each(spec.images, f"spec.delegate[{i}].images", parse_namespaced_glob),
-            )
-            for i, spec in enumerate(specs)
-        )
-
-    def workloads(self, spec: WorkloadsSpec | None) -> WorkloadMatch:
-        if spec is None:
-            return ALL_WORKLOADS
-        return WorkloadMatch(
-            self.selector(spec.selector, "spec.workloads.selector"),
-            self.name_globs(spec.service_accounts, "spec.workloads.serviceAccounts"),
-            self.containers(spec.containers),
-        )
-
-    def containers(self, kinds: Sequence[ContainerKind] | None) -> frozenset[ContainerKind]:
-        if kinds is not None and not kinds:
-            self.complaints.append("spec.workloads.containers: empty, so the policy would be for no image")
-        return CONTAINER_KINDS if kinds is None else frozenset(kinds)
-
-    def selector(self, spec: LabelSelector | None, path: str) -> Selector | None:
-        if spec is None:
-            return None
-        for i, expression in enumerate(spec.match_expressions):
-            wants_values = expression.operator in {"In", "NotIn"}
-            if wants_values is not bool(expression.values):
-                word = "needs" if wants_values else "has no"
-                self.complaints.append(f"{path}.matchExpressions[{i}].values: {expression.operator} {word} values")
-        expressions = tuple(Expression(e.key, e.operator, frozenset(e.values)) for e in spec.match_expressions)
-        return Selector(frozenset(spec.match_labels.items()), expressions)
-
-    def deny(self, spec: DenySpec | None) -> DenyList:
-        if spec is None:
-            return NO_DENIALS
-        digests: tuple[Digest, ...] = self.each(spec.digests, "spec.deny.digests", parse_digest)
-        if spec.signed_after and spec.signed_before and spec.signed_after >= spec.signed_before:
-            self.complaints.append("spec.deny.signedBefore: no time lies between signedAfter and it")
-        keys = self.each(spec.keys, "spec.deny.keys", _fingerprint)
-        signers = self.each(spec.signers, "spec.deny.signers", _identity)
-        serials = self.each(spec.cert_serials, "spec.deny.certSerials", _serial)
-        return DenyList(
-            frozenset(digests), frozenset({*keys, *signers}), frozenset(serials), spec.signed_after, spec.signed_before
-        )
-
-    def rollout(self, spec: RolloutSpec | None, mode: Mode) -> Rollout | None:
-        if spec is None:
-            return None
-        if mode == "audit":
-            self.complaints.append("spec.rollout: mode is audit already: name the mode that shall hold later")
-        span = self.span(spec.audit_for, "spec.rollout.auditFor: ")
-        return None if span is None else Rollout(span, spec.promote_when)
-
-    def on_outage(self, spec: OnOutageSpec | None, path: str) -> OnOutage:
-        if spec is None:
-            return DENY
-        length = None if spec.max_stale is None else self.span(spec.max_stale, f"{path}.maxStale: ")
-        return self.value(path, lambda: _shared(on_outage(spec.action, length))) or DENY
-
-    def span(self, text: str, path: str) -> dt.timedelta | None:
-        return self.value(path, lambda: _span(text))
-
-    def names(self, written: Sequence[object], path_of_all: str, others: Sequence[str] = ()) -> list[str]:
-        """All names, those of what is wrong otherwise too, so that `require` is judged on its own."""
-        names: list[str] = []
-        for i, name in enumerate(written):
-            path = f"{path_of_all}[{i}].name"
-            if not isinstance(name, str):
-                self.complaints.append(f"{path}: required")
-            elif not _SIGNER_NAME.fullmatch(name) or name.isdigit() or name in require.RESERVED:
-                self.complaints.append(
-                    f"{path}: {quote(name, 80)}: lower-case letters, digits and `-`, and no word of `require`"
-                )
-            elif name in names or name in others:
-                self.complaints.append(f"{path}: {name} is another's name; signers and attestations share them")
-            else:
-                names.append(name)
-        return names
-
-    def signer(
-        self,
-        signer: Mapping[str, object],
-        path: str,
-        owner: PolicyKey,
-        materials: Materials,
-        formats: Formats,
-        home: str,
-    ) -> NamedSigner | None:
-        chosen = self.format_of(signer, path, [*formats, _REF])
-        if chosen is None:
-            return None
-        if chosen == _REF:
-            return self.reference(signer, path)
-        row = formats[chosen]
-        wrong = len(self.complaints)
-        validity = self.validity(signer.get("validity"), f"{path}.validity")
-        in_hardware = f"{path}.hardware"
-        hardware = self.hardware(signer, in_hardware, row)
-        path = f"{path}.{row.name}"
-        spec = self.value("", lambda: convert_all(signer[row.name], row.spec, path))
-        if spec is None:
-            return None
-        unresolved = None
-        material: dict[KeyRef, bytes] = {}
-        references = [(f"{path}{where}", reference) for where, reference in row.keys(spec)]
-        if hardware is not None:
-            references += [(f"{in_hardware}.roots", hardware.roots), (f"{in_hardware}.evidence", hardware.evidence)]
-        for where, reference in references:
-            self.value(f"{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
-            found = materials.get(reference, Unresolved("not read"))
-            if isinstance(found, Unresolved):
-                unresolved = unresolved or found
-            else:
-                material[reference] = found
-        name = signer.get("name")
-        if len(self.complaints) > wrong or not isinstance(name, str):
-            return None
-        if unresolved is not None:
-            dangers = self.value(path, lambda: row.examine(spec))
-            return (
-                None
-                if dangers is None
-                else NamedSigner(name, unresolved, dangers=dangers, attests=row.attests, signs=row.signs)
-            )
-        built = self.value(path, lambda: row.build(spec, material))
-        held = None if built is None else self.held(built, row, hardware, material, in_hardware)
-        if held is None:
-            return None
-        inner, devices = held
-        bounded = inner if validity is None else Windowed(inner, validity.not_before, validity.not_after)
-        return NamedSigner(name, bounded, devices, attests=row.attests, signs=row.signs)
-
-    def held(
-        self,
-        signer: Signer,
-        row: Format[Any],
-        hardware: HardwareSpec | None,
-        material: Mapping[KeyRef, bytes],
-        path: str,
-    ) -> tuple[Signer, tuple[Device, ...]] | None:
-        """The signer by those of its keys that are shown to be in hardware, if it demands that."""
-        hold = row.hold
-        if hardware is None or hold is None:
-            return signer, ()
-        shown = HardwareEvidence(hardware.attestation, material[hardware.roots], material[hardware.evidence])
-        return self.value(path, lambda: hold(signer, shown))
-
-    def validity(self, untrusted: object, path: str) -> ValiditySpec | None:
-        if untrusted is None:
-            return None
-        spec = self.value("", lambda: convert_all(untrusted, ValiditySpec, path))
-        if spec is None:
-            return None
-        if spec.not_before is None and spec.not_after is None:
-            self.complaints.append(f"{path}: one of notBefore and notAfter is wanted")
-        elif spec.not_before and spec.not_after and spec.not_before >= spec.not_after:
-            self.complaints.append(f"{path}.notAfter: no time lies between notBefore and it")
-        return spec
-
-    def attestation(
-        self, spec: AttestationSpec, path: str, names: Sequence[str], signers: Sequence[NamedSigner]
-    ) -> WantedAttestation | None:
-        """The attestation. `names` are all that signers have, `signers` those of them that are right."""
-        wrong = len(self.complaints)
-        types = self.value(f"{path}.type: ", lambda: parse_predicate_type(spec.type))
-        where = None if spec.where is None else self.value(f"{path}.where: ", lambda: parse_where(spec.where or ""))
-        max_age = None if spec.max_age is None else self.span(spec.max_age, f"{path}.maxAge: ")
-        if spec.signed_by is not None and not spec.signed_by:
-            self.complaints.append(f"{path}.signedBy: empty, so nobody could sign")
-        # What a reference leads to is another policy's affair, and may change.
-        unable = {named.name for named in signers if not named.attests and named.ref is None}
-        for i, name in enumerate(spec.signed_by or ()):
-            if name not in names:
-                known = ", ".join(names)
-                self.complaints.append(f'{path}.signedBy[{i}]: unknown signer "{quote(name, 80)}"; known: {known}')
-            elif name in unable:
-                self.complaints.append(f"{path}.signedBy[{i}]: {name} cannot attest; its format has no attestations")
-        if spec.signed_by is None and names and unable == set(names):
-            self.complaints.append(f"{path}: none of the signers can attest")
-        if len(self.complaints) > wrong or types is None:
-            return None
-        signed_by = None if spec.signed_by is None else tuple(dict.fromkeys(spec.signed_by))
-        return WantedAttestation(spec.name, types, spec.type, signed_by, where, max_age)
-
-    def format_of(self, signer: Mapping[str, object], path: str, kinds: Sequence[str]) -> str | None:
-        """The one format that a signer chooses."""
-        known = ", ".join(kinds)
-        for field in signer.keys() - set(kinds) - {"name", "validity", "hardware"}:
-            self.complaints.append(
-                f"{path}.{quote(field, 80)}: unknown field; known: name, validity, hardware, {known}"
-            )
-        chosen = [name for name in kinds if name in signer]
-        if len(chosen) == 1:
-            return chosen[0]
-        what = f"{' and '.join(chosen)}, " if chosen else ""
-        self.complaints.append(f"{path}: {what}exactly one signature format is wanted: {known}")
-        return None
-
-    def hardware(self, signer: Mapping[str, object], path: str, row: Format[Any]) -> HardwareSpec | None:
-        """What a signer demands of where its keys are, if it does."""
-        if "hardware" not in signer:
-            return None
-        if row.hold is None:
-            self.complaints.append(f"{path}: a {row.name} signer has no key that could be in hardware")
-            return None
-        return self.value("", lambda: convert_all(signer["hardware"], HardwareSpec, path))
-
-    def reference(self, signer: Mapping[str, object], path: str) -> NamedSigner | None:
-        """A signer that a cluster policy describes. Which, is known where all policies are."""
-        if "hardware" in signer:
-            self.complaints.append(f"{path}.hardware: the policy that is referred to says where its keys are")
-        if "validity" in signer:
-            self.complaints.append(f"{path}.validity: the policy that is referred to says when its signer counts")
-        path = f"{path}.{_REF}"
-        spec = self.value("", lambda: convert_all(signer[_REF], RefSpec, path))
-        if spec is None:
-            return None
-        policy, _, wanted = spec.name.partition("/")
-        if not _NAME.fullmatch(policy) or not _SIGNER_NAME.fullmatch(wanted):
-            self.complaints.append(
-                f"{path}.name: {quote(spec.name, 80)}: write POLICY/SIGNER, a ClusterTrustPolicy and a signer of it"
-            )
-            return None
-        name, ref = signer.get("name"), SignerRef(policy, wanted)
-        return NamedSigner(name, Unresolved("not looked up yet"), ref=ref) if isinstance(name, str) else None
-
-
 def parse_workloads(spec: WorkloadsSpec | None, complaints: list[str]) -> WorkloadMatch:
     """`workloads`, as policies and exceptions have it; what is wrong with it is added to `complaints`."""
-    reader = _Reader()
+    reader = Reader()
     match = reader.workloads(spec)
     complaints += reader.complaints
     return match
-
-
-def _fingerprint(text: str) -> str:
-    match = _FINGERPRINT.fullmatch(text)
-    if match is None:
-        raise Invalid(
-            f"{quote(text, 80)}: not a fingerprint (SHA256: and 64 hex digits, or GPG: and 40, as `verify -o json` and the status"
-            " of a policy print them)"
-        )
-    return f"SHA256:{match['sha256'].lower()}" if match["sha256"] else f"GPG:{match['gpg'].upper()}"
-
-
-def _identity(text: str) -> str:
-    if _IDENTITY.fullmatch(text) is None:
-        raise Invalid(
-            f"{quote(text, 80)}: not an identity (issuer=…,subject=…, or x509.subject: …, as `verify -o json` prints them)"
-        )
-    # Proofs carry what a certificate says in this form.
-    return quote(text, limits.MAX_TEXT * 10)
-
-
-def _serial(text: str) -> str:
-    if _SERIAL.fullmatch(text) is None:
-        raise Invalid(f"{quote(text, 80)}: not a serial number in hex")
-    return text.replace(":", "").lower().lstrip("0") or "0"
-
-
-def _span(text: str) -> dt.timedelta:
-    if _SPAN.fullmatch(text) is None:
-        raise Invalid(f"{quote(text, 40)}: not a span of time; one is written like 36h or 1h30m")
-    length = dt.timedelta(microseconds=read_duration(text).nanoseconds // 1000)
-    if not dt.timedelta(0) < length <= dt.timedelta(hours=limits.MAX_AGE_HOURS):
-        raise Invalid(f"{quote(text, 40)}: not between nothing and {limits.MAX_AGE_HOURS}h")
-    return length
 
 
 def warnings(policy: Policy) -> tuple[str, ...]:

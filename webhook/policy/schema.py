@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from webhook.policy.document import GROUP, VERSION
 from webhook.policy.exceptionspec import ExceptionSpec, ExceptionStatus
-from webhook.policy.parse import GROUP, VERSION, Formats
+from webhook.policy.reading import Formats
 from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, RefSpec, Rule, ValiditySpec
 
 Schema = dict[str, Any]
