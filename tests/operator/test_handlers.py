@@ -61,7 +61,7 @@ async def following(
     async with kmock.Server(emulator) as server, aiohttp.ClientSession() as http:
         file = write_kubeconfig(tmp_path, str(server.url))
         monkeypatch.setenv("KUBECONFIG", str(file))
-        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store))
+        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store, lambda _: None))
         try:
             yield Server(emulator, str(server.url).rstrip("/"), http)
         finally:

@@ -1,5 +1,6 @@
 """What the leader writes: only differences, in the right order, and nothing of a release that is going (W-09, W-11, M-11)."""
 
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -10,7 +11,7 @@ import pytest
 from tests.operator.test_policies import INLINE, SHOP, World
 from webhook.kube import KubeError
 from webhook.operator.certificates import AUTHORITY_DAYS
-from webhook.operator.configuration import COLLECTIONS, withdraw
+from webhook.operator.configuration import COLLECTIONS, withdraw, withdraw_with_namespace
 from webhook.operator.installation import Installation
 from webhook.operator.leader import Leader
 
@@ -160,6 +161,31 @@ async def test_w11_another_release_by_the_same_names_is_waited_for_anew(lab: Lab
     await lab.settled()
     (owner,) = lab.configuration["metadata"]["ownerReferences"]
     assert owner["uid"] == "another"
+
+
+async def test_w11_a_namespace_that_is_deleted_takes_the_configuration_with_it(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    await lab.settled()
+    going = asyncio.Event()
+    task = asyncio.create_task(withdraw_with_namespace(lab.kube, INSTALLATION, going, 0.01))
+    await asyncio.sleep(0.05)
+    assert CONFIGURATION in lab.kube.objects
+    real, fails = lab.kube.delete, [KubeError("not now")]
+
+    async def delete(path: str) -> None:
+        if fails:
+            raise fails.pop()
+        await real(path)
+
+    lab.kube.delete = delete  # type: ignore[method-assign]  # an API server that is busy
+    going.set()
+    await asyncio.wait_for(task, 5)
+    assert CONFIGURATION not in lab.kube.objects
+    assert "still there: not now" in caplog.text
+    # Nor does the leader make it again while it is still there.
+    await lab.leader.keep_certificate()
+    assert CONFIGURATION not in lab.kube.objects
 
 
 async def test_w11_what_is_made_again_is_taken_away_again(lab: Lab) -> None:

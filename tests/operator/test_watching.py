@@ -71,7 +71,7 @@ def lead_to(server: FakeAPIServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 @contextlib.asynccontextmanager
 async def following(followed: Followed) -> AsyncIterator[None]:
     task = asyncio.create_task(
-        handlers.follow(followed.world.policies, followed.world.exceptions, followed.world.store)
+        handlers.follow(followed.world.policies, followed.world.exceptions, followed.world.store, lambda _: None)
     )
     try:
         await until(lambda: len(followed.server.streams) == COLLECTIONS)

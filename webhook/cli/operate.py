@@ -200,7 +200,7 @@ async def _operate(
         end_leading = background(
             lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs.work))
         )
-        background(_following(kube, policies, uses.exceptions, store, metrics, stopping))
+        background(_following(kube, installation, policies, uses.exceptions, store, metrics, stopping))
         outages, refusals = OutageEvents(kube, policies), RefusalEvents(kube, metrics)
         background(_together(uses.work, outages.work, refusals.work))
 
@@ -333,6 +333,7 @@ def _count(policies: "Policies", metrics: Metrics) -> None:
 
 async def _following(
     kube: "Kube",
+    installation: "Installation",
     policies: "Policies",
     exceptions: "Exceptions",
     store: PolicyStore,
@@ -341,14 +342,22 @@ async def _following(
 ) -> None:
     """Follows the cluster. Should that end by itself, the process does, too: it would judge by policies of long ago."""
     from webhook.operator import resync
+    from webhook.operator.configuration import withdraw_with_namespace
     from webhook.operator.handlers import follow
+
+    going = asyncio.Event()
+
+    def goes(namespace: str) -> None:
+        if namespace == installation.namespace:
+            going.set()
 
     listed = metrics.listed.set_to_current_time
     await resync.first_list(kube, policies, exceptions, store, listed)
     _log.info("%d policies are in force", len(policies.in_force))
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(policies, exceptions, store))
+            tasks.create_task(follow(policies, exceptions, store, goes))
+            tasks.create_task(withdraw_with_namespace(kube, installation, going))
             tasks.create_task(policies.follow_keys())
             tasks.create_task(policies.follow_remote_keys())
             tasks.create_task(resync.compare(kube, policies, exceptions, store, listed))
@@ -367,12 +376,16 @@ class _SecretFiles:
 
     async def first(self, stopping: running.Stopping) -> ServingCertificate | None:
         """The certificate, as soon as there is one that can be served; None if we are told to stop before."""
+        said = False
         while stopping.empty():
             try:
                 if await self._fetch():
                     return ServingCertificate(*self._files)
             except (OSError, ValueError) as e:
                 _log.error("the certificate in the Secret cannot be served: %s", e)
+            if not said:
+                said = True
+                _log.info("waiting for a certificate: tls.crt and tls.key in the Secret at %s", self._path)
             await asyncio.sleep(_WAIT_SECONDS)
         return None
 

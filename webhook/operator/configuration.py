@@ -231,6 +231,23 @@ async def withdraw(kube: Kube, installation: Installation, pause: float = 1.0) -
     raise KubeError(f"{left[0]} was made again each time it was taken away: look who does that, and take it away")
 
 
+async def withdraw_with_namespace(
+    kube: Kube, installation: Installation, going: asyncio.Event, pause: float = 1.0
+) -> None:
+    """Does so when our namespace is being deleted, which takes every replica and would leave what has none of its own.
+
+    The API server waits some seconds before it deletes what is in a namespace: until then we are still allowed to.
+    """
+    await going.wait()
+    _log.warning("namespace %s is being deleted, and nothing is judged any more", installation.namespace)
+    while True:
+        try:
+            return await withdraw(kube, installation, pause)
+        except KubeError as e:
+            _log.error("the webhook configurations are still there: %s", e)
+            await asyncio.sleep(pause)
+
+
 def _published(configuration: Document | None) -> bytes:
     """The authorities that a configuration has now."""
     webhooks: Sequence[Document] = (configuration or {}).get("webhooks") or ()

@@ -23,6 +23,8 @@ from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 _log = logging.getLogger(__name__)
 
+Goes = Callable[[str], None]
+
 _AGAIN_SECONDS: Final = 1.0
 _IDLE_SECONDS: Final = 0.1
 """How long kopf keeps an object after its event: with its default, all of a big cluster's at once after the first list."""
@@ -35,7 +37,7 @@ _SILENT_SECONDS: Final = 70.0
 
 
 def register(
-    policies: Policies, exceptions: Exceptions, store: PolicyStore, call: Callable[..., object]
+    policies: Policies, exceptions: Exceptions, store: PolicyStore, goes: Goes, call: Callable[..., object]
 ) -> kopf.OperatorRegistry:
     """The handlers, in a registry of their own. `call` brings calls, in their order, to the thread that the store is for."""
     registry = kopf.OperatorRegistry()
@@ -53,6 +55,8 @@ def register(
             call(store.discard_namespace, metadata["name"])
         else:
             call(store.put_namespace, metadata["name"], metadata.get("labels") or {})
+            if metadata.get("deletionTimestamp"):
+                call(goes, metadata["name"])
 
     async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
@@ -65,15 +69,15 @@ def register(
     return registry
 
 
-async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
-    """Follows the cluster until cancelled.
+async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore, goes: Goes) -> None:
+    """Follows the cluster until cancelled; `goes` is told of namespaces that are being deleted, maybe more than once.
 
     An error inside a stream ends kopf. It is begun anew, and not the process with it: the API server tells the same error to all
     replicas, which would then be gone at the same time.
     """
     while True:
         try:
-            await _follow_once(policies, exceptions, store)
+            await _follow_once(policies, exceptions, store, goes)
         except Exception as e:  # noqa: BLE001 - whatever ends it, what is known stays in force, and is compared every minute
             _log.error("following the cluster has failed, and begins anew: %s", e)
         else:
@@ -81,10 +85,10 @@ async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore)
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _follow_once(policies: Policies, exceptions: Exceptions, store: PolicyStore) -> None:
+async def _follow_once(policies: Policies, exceptions: Exceptions, store: PolicyStore, goes: Goes) -> None:
     """Runs kopf until it ends, on an event loop of its own: at its end it leaves tasks behind, and only all of them can be cancelled."""
     loop, stop = asyncio.get_running_loop(), threading.Event()
-    registry = register(policies, exceptions, store, loop.call_soon_threadsafe)
+    registry = register(policies, exceptions, store, goes, loop.call_soon_threadsafe)
     ended: asyncio.Future[Exception | None] = loop.create_future()
 
     def run() -> None:

@@ -99,7 +99,8 @@ class Leader:
                 "namespace": key.namespace,
                 **identity,
             }
-            if _status_of("Ready", before) != _status_of("Ready", wanted) and known.state != "in_force":
+            # Another reason is another fault.
+            if _reason_of("Ready", before) != _reason_of("Ready", wanted) and known.state != "in_force":
                 await self._tell(about, "Ready", wanted)
             if _status_of("Expiring", before) != _status_of("Expiring", wanted) == "True":
                 await self._tell(about, "Expiring", wanted)
@@ -158,7 +159,15 @@ async def _again(step: Callable[[], Awaitable[None]], pause: Callable[[], float]
 
 
 def _status_of(condition: str, status: Mapping[str, Any]) -> object:
-    return next((one.get("status") for one in status.get("conditions") or () if one.get("type") == condition), None)
+    return _condition(condition, status).get("status")
+
+
+def _reason_of(condition: str, status: Mapping[str, Any]) -> object:
+    return _condition(condition, status).get("reason")
+
+
+def _condition(condition: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((one for one in status.get("conditions") or () if one.get("type") == condition), {})
 
 
 def _decoded(secret: Document | None) -> Data | None:
