@@ -388,7 +388,7 @@ MAX_REPORTED_PODS: Final = 10
 """Pods named in one result; how many there are stands beside them."""
 MAX_EXAMPLES: Final = 5
 """Examples of what a policy would deny, in its status, which every replica holds."""
-MAX_EXAMPLE: Final = 256
+MAX_EXAMPLE: Final = 512
 """Characters of one."""
 MAX_WRITES: Final = 20
 """Statuses or reports written in one round, of which there is one each ten seconds: what is left waits for the next."""

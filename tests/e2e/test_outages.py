@@ -16,14 +16,23 @@ __all__ = ["images"]
 def outage(lab: Lab) -> Iterator[None]:
     """The registry is gone, and nothing is left in any replica's memory."""
     lab.public.stop()
+    before = everyone(lab)
     try:
         lab.cluster.kubectl("rollout", "restart", "deployment/trusted-images", "-n", NAMESPACE)
         lab.cluster.kubectl(
             "rollout", "status", "deployment/trusted-images", "-n", NAMESPACE, "--timeout=180s", seconds=200
         )
+        # Those that leave answer to the last, from what they remember.
+        until(lambda: before.isdisjoint(everyone(lab)), "the end of the replicas before", 60)
         yield
     finally:
         lab.public.start()
+
+
+def everyone(lab: Lab) -> set[str]:
+    """The replicas, those that leave among them."""
+    pods = lab.cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=trusted-images")["items"]
+    return {one["metadata"]["name"] for one in pods}
 
 
 def create(lab: Lab, namespace: str, image: str, name: str) -> str:

@@ -60,6 +60,21 @@ def test_w11_removing_and_installing_refuse_nobody_and_leave_nothing_that_refuse
     assert answers.admitted > 100
 
 
+def test_w11_deleting_the_namespace_refuses_nobody(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    try:
+        with load(lab.cluster, shop, wanted=pod(images["signed"]), unwanted=None) as answers:
+            lab.cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", seconds=120)
+            with pytest.raises(Failed, match="not found"):
+                lab.cluster.get("validatingwebhookconfiguration", "trusted-images")
+            lab.cluster.try_out(pod(images["unsigned"]), shop)
+    finally:
+        # What stands in no namespace is still there, and taken over.
+        install(lab)
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "policies in force again", 30)
+    assert answers.wrongly_refused == []
+    assert answers.admitted > 50
+
+
 def test_w09_w11_a_certificate_of_ones_own_is_served_and_replaced_without_a_refusal(
     lab: Lab, shop: str, images: dict[str, str]
 ) -> None:
