@@ -487,4 +487,6 @@ async def test_f24_a_private_trust_root_is_in_force_after_one_look(world: World)
     put("{}")
     await world.policies.read_keys()
     assert world.state == "broken"
-    assert ".trustRoot: object missing required field mediaType" in str(status_of(world.policies.in_force[SHOP], NOW))
+    # Said is where the fault lies, too.
+    wrong = ".trustRoot: configmap://sigstore#trusted_root.json: object missing required field mediaType"
+    assert wrong in str(status_of(world.policies.in_force[SHOP], NOW))

@@ -120,7 +120,9 @@ def _refusal(case: Case, policy: Policy) -> Denied | None:
     subject = case.subject
     if policy.faults:
         reasons = tuple(f"the policy is broken: {fault}" for fault in policy.faults)
-        return Denied(reasons, True, subject, fix="mend the policy; until then it denies what it covers")
+        return Denied(
+            reasons, True, subject, fix="mend the policy, or the key it names; until then it denies what it covers"
+        )
     if policy.terms.tags == "refuse" and case.image.digest is None:
         reason = "the policy admits digests only, because a tag can be moved to another image at any time"
         digest = subject.digest if subject else "sha256:…"

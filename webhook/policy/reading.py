@@ -20,7 +20,7 @@ from webhook.policy.globs import (
     parse_name_glob,
     parse_namespaced_glob,
 )
-from webhook.policy.keyref import parse_keyref
+from webhook.policy.keyref import Inline, parse_keyref
 from webhook.policy.outage import DENY, OnOutage, on_outage
 from webhook.policy.policy import (
     ALL_WORKLOADS,
@@ -229,8 +229,11 @@ class Reader:
         references = [(f"{path}{where}", reference) for where, reference in row.keys(spec)]
         if hardware is not None:
             references += [(f"{in_hardware}.roots", hardware.roots), (f"{in_hardware}.evidence", hardware.evidence)]
+        elsewhere: dict[str, KeyRef] = {}
         for where, reference in references:
-            self.value(f"{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
+            key = self.value(f"{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
+            if key is not None and not isinstance(key, Inline):
+                elsewhere[f"{where}: "] = reference
             found = materials.get(reference, Unresolved("not read"))
             if isinstance(found, Unresolved):
                 unresolved = unresolved or found
@@ -248,6 +251,8 @@ class Reader:
             )
         built = self.value(path, lambda: row.build(spec, material))
         held = None if built is None else self.held(built, row, hardware, material, in_hardware)
+        # What is wrong with a key is wrong where it lies, not where it is named.
+        self.complaints[wrong:] = [_with_reference(complaint, elsewhere) for complaint in self.complaints[wrong:]]
         if held is None:
             return None
         inner, devices = held
@@ -348,6 +353,13 @@ class Reader:
             return None
         name, ref = signer.get("name"), SignerRef(policy, wanted)
         return NamedSigner(name, Unresolved("not looked up yet"), ref=ref) if isinstance(name, str) else None
+
+
+def _with_reference(complaint: str, elsewhere: Mapping[str, KeyRef]) -> str:
+    for where, reference in elsewhere.items():
+        if complaint.startswith(where):
+            return f"{where}{quote(reference, 160)}: {complaint.removeprefix(where)}"
+    return complaint
 
 
 def _fingerprint(text: str) -> str:
