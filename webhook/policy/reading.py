@@ -224,21 +224,10 @@ class Reader:
         spec = self.value("", lambda: convert_all(signer[row.name], row.spec, path))
         if spec is None:
             return None
-        unresolved = None
-        material: dict[KeyRef, bytes] = {}
         references = [(f"{path}{where}", reference) for where, reference in row.keys(spec)]
         if hardware is not None:
             references += [(f"{in_hardware}.roots", hardware.roots), (f"{in_hardware}.evidence", hardware.evidence)]
-        elsewhere: dict[str, KeyRef] = {}
-        for where, reference in references:
-            key = self.value(f"{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # the same
-            if key is not None and not isinstance(key, Inline):
-                elsewhere[f"{where}: "] = reference
-            found = materials.get(reference, Unresolved("not read"))
-            if isinstance(found, Unresolved):
-                unresolved = unresolved or found
-            else:
-                material[reference] = found
+        material, unresolved, elsewhere = self.material(references, owner, materials, home)
         name = signer.get("name")
         if len(self.complaints) > wrong or not isinstance(name, str):
             return None
@@ -258,6 +247,24 @@ class Reader:
         inner, devices = held
         bounded = inner if validity is None else Windowed(inner, validity.not_before, validity.not_after)
         return NamedSigner(name, bounded, devices, attests=row.attests, signs=row.signs)
+
+    def material(
+        self, references: Sequence[tuple[str, KeyRef]], owner: PolicyKey, materials: Materials, home: str
+    ) -> tuple[dict[KeyRef, bytes], Unresolved | None, dict[str, KeyRef]]:
+        """What was read of the keys named at these places, the first that could not be, and those that lie elsewhere, by their place."""
+        material: dict[KeyRef, bytes] = {}
+        unresolved: Unresolved | None = None
+        elsewhere: dict[str, KeyRef] = {}
+        for where, reference in references:
+            key = self.value(f"{where}: ", lambda reference=reference: parse_keyref(reference, owner, home))  # type: ignore[misc]  # a default binds the loop's variable
+            if key is not None and not isinstance(key, Inline):
+                elsewhere[f"{where}: "] = reference
+            found = materials.get(reference, Unresolved("not read"))
+            if isinstance(found, Unresolved):
+                unresolved = unresolved or found
+            else:
+                material[reference] = found
+        return material, unresolved, elsewhere
 
     def held(
         self,
