@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from webhook.formats._simplesigning import Critical
+
 SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 """What a bundle must state to count as a signature. An attestation by the same key does not, unlike in cosign itself."""
 
@@ -83,26 +85,6 @@ class Bundle(Struct, rename="camel"):
     media_type: str
     verification_material: Material
     dsse_envelope: Any = None
-
-
-class SignedIdentity(Struct, rename="kebab", forbid_unknown_fields=True):
-    """Which image name was signed."""
-
-    docker_reference: str
-
-
-class SignedImage(Struct, rename="kebab", forbid_unknown_fields=True):
-    """Which digest was signed."""
-
-    docker_manifest_digest: str
-
-
-class Critical(Struct, forbid_unknown_fields=True):
-    """Every member must be understood: that is what "critical" means."""
-
-    identity: SignedIdentity
-    image: SignedImage
-    type: str
 
 
 class Payload(Struct):

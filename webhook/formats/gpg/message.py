@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from webhook import limits
+from webhook.formats._simplesigning import Critical
 from webhook.formats.gpg import packets
 from webhook.formats.gpg.packets import Packet, read_packets, unpack
 from webhook.formats.gpg.signature import BINARY, Signature, key_id, read_signature
@@ -73,26 +74,6 @@ def _content(literal: bytes) -> bytes:
     if len(literal) < 6 or literal[:1] not in {b"b", b"t", b"u"} or len(literal) < 6 + literal[1]:
         raise Invalid(f"{_WHAT}: its content is not a literal packet")
     return literal[6 + literal[1] :]
-
-
-class SignedIdentity(Struct, rename="kebab", forbid_unknown_fields=True):
-    """Which image name was signed."""
-
-    docker_reference: str
-
-
-class SignedImage(Struct, rename="kebab", forbid_unknown_fields=True):
-    """Which digest was signed."""
-
-    docker_manifest_digest: str
-
-
-class Critical(Struct, forbid_unknown_fields=True):
-    """Every member must be understood: that is what "critical" means."""
-
-    identity: SignedIdentity
-    image: SignedImage
-    type: str
 
 
 class Payload(Struct, forbid_unknown_fields=True):
