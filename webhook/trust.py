@@ -293,7 +293,7 @@ class Format(Generic[S]):
     have not been read, and gives what is dangerous about it (`Signer.dangers`). `hold` makes of a signer one that counts only by keys
     which the evidence shows to be in hardware, and says where they are; it raises the same, with paths below `hardware`. None: the
     identities that these signers prove are no keys. `attests`: its signers can make attestations, too. `signs`: what satisfies it is a signature,
-    which has an age.
+    which has an age. `never`: whether no image whatever can satisfy it, so that none has to be seen.
     """
 
     name: str
@@ -305,6 +305,7 @@ class Format(Generic[S]):
     hold: Callable[[Signer, HardwareEvidence], tuple[Signer, tuple[Device, ...]]] | None = None
     attests: bool = False
     signs: bool = True
+    never: Callable[[S], bool] = lambda _: False
 
 
 def format_of(signer: Signer) -> str:

@@ -930,3 +930,31 @@ def test_a_finding_is_kept_no_longer_than_the_proof_that_ends_first(
         for i, end in enumerate(ends)
     )
     assert _seconds_to_keep(Satisfied(proofs), captures.NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("signers", "require", "code"),
+    [
+        ([{"name": "nobody", "static": {"allow": False, "reason": "not from here"}}], None, 403),
+        ([{"name": "some", "static": {"allow": True, "digests": ["sha256:" + "0" * 64], "reason": "x"}}], None, 503),
+        (
+            [
+                {"name": "nobody", "static": {"allow": False, "reason": "not from here"}},
+                {"name": "a", "cosign": {"key": key("a").pem}},
+            ],
+            "nobody or a",
+            503,
+        ),
+    ],
+)
+async def test_v03_what_no_image_could_satisfy_is_denied_although_none_can_be_seen(
+    world: World, signers: list[dict[str, Any]], require: str | None, code: int
+) -> None:
+    world.signed("app", key("a"))
+    world.registry.fail("resolve", lambda: Unavailable("down"))
+    fields: dict[str, Any] = {} if require is None else {"require": require}
+    answer = await world.answer([policy("shop/web", {"signers": signers}, **fields)], f"{HOST}/app:v1")
+    assert (answer.allowed, answer.code) == (False, code)
+    if code == 403:
+        assert 'no signature by "nobody" (nobody: not from here)' in answer.message
+        assert "retry" not in answer.message

@@ -110,5 +110,11 @@ def _build(spec: StaticSpec, _materials: Mapping[KeyRef, bytes]) -> Static:
 
 
 FORMAT: Final = Format(
-    "static", "A decree in place of a signature, by digest.", StaticSpec, keys=_keys, build=_build, signs=False
+    "static",
+    "A decree in place of a signature, by digest.",
+    StaticSpec,
+    keys=_keys,
+    build=_build,
+    signs=False,
+    never=lambda spec: not spec.allow,
 )

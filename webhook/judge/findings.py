@@ -88,6 +88,8 @@ def over_all(case: Case, policy: Policy, demand: Demand) -> Finding:
 def _finding(case: Case, demand: Demand, digest: Digest | None) -> Finding:
     if demand.unread is not None:
         return Unknown((demand.unread,))
+    if digest is None and demand.never and not isinstance(demand.signer, Unresolved):
+        return Unsatisfied((demand.signer.wanted(),))
     found = (
         None if digest is None or isinstance(demand.signer, Unresolved) else case.findings.get((digest, demand.signer))
     )

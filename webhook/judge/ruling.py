@@ -109,6 +109,10 @@ def _outcome(case: Case, policy: Policy) -> Outcome | None:
             # What was read and does not satisfy is no outage, whoever fell silent since.
             if isinstance(demanded, Denied):
                 return demanded
+            # Nor is what no image could satisfy.
+            refused = None if final or case.subject is not None else required(case, policy)
+            if isinstance(refused, Unsatisfied):
+                return Denied(refused.reasons, final=_names_signers(case))
             # Who has signed it is not known either, or would have to be asked again.
             final = final or _names_signers(case)
             return Undecided((str(case.resolved),), case.subject, final, _is_outage(case, policy))

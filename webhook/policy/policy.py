@@ -143,7 +143,7 @@ class NamedSigner:
 
     `ref`: it is another policy's, and `signer` what that policy said when the two were last seen side by side (`references`).
     `dangers`: of a signer whose keys could not be read, what is dangerous about it all the same.
-    `attests`: it can make attestations, too. `signs`: what satisfies it is a signature, which has an age.
+    `attests`: it can make attestations, too. `signs`: what satisfies it is a signature, which has an age. `never`: no image can satisfy it.
     """
 
     name: str
@@ -153,6 +153,7 @@ class NamedSigner:
     dangers: tuple[str, ...] = ()
     attests: bool = False
     signs: bool = True
+    never: bool = False
 
     @property
     def unread(self) -> str | None:
@@ -177,12 +178,13 @@ class WantedAttestation:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one name of `require` stands for. `unread`: why that is not known."""
+    """What one name of `require` stands for. `unread`: why that is not known. `never`: no image can satisfy it."""
 
     name: str
     signer: Signer | Unresolved
     is_attestation: bool = False
     unread: str | None = None
+    never: bool = False
 
 
 _DECREE: Final = "static"
@@ -254,7 +256,7 @@ def _demands(
     required: frozenset[str],
 ) -> tuple[tuple[Demand, ...], tuple[Demand, ...]]:
     """What signers and attestations come to, and those of them that are required."""
-    demands = [Demand(named.name, _young(named, max_age), unread=named.unread) for named in signers]
+    demands = [Demand(named.name, _young(named, max_age), unread=named.unread, never=named.never) for named in signers]
     for one in attestations:
         found = attested(one, signers)
         unread = found.reason if isinstance(found, Unresolved) else None

@@ -246,7 +246,7 @@ class Reader:
             return None
         inner, devices = held
         bounded = inner if validity is None else Windowed(inner, validity.not_before, validity.not_after)
-        return NamedSigner(name, bounded, devices, attests=row.attests, signs=row.signs)
+        return NamedSigner(name, bounded, devices, attests=row.attests, signs=row.signs, never=row.never(spec))
 
     def material(
         self, references: Sequence[tuple[str, KeyRef]], owner: PolicyKey, materials: Materials, home: str
