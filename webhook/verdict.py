@@ -117,12 +117,14 @@ class Undecided:
 
     `final`: what a deny list would say is not known, so nothing lifts it. `outage`: it is others who could not be asked, so that the
     policy's `onOutage` says what follows; false where the key of a policy is missing, or it is not known whether the policy applies.
+    `late`: it was still being read or checked when the answer was due, and how much there is of it a publisher chooses.
     """
 
     causes: tuple[str, ...]
     subject: Subject | None = None
     final: bool = False
     outage: bool = False
+    late: bool = False
 
 
 Outcome = Allowed | Denied | Undecided

@@ -344,7 +344,7 @@ async def test_check_judges_manifests_from_files_and_standard_input(
     fine = await run("check", "-f", str(file), *options)
     assert fine.exit_code == 0
     assert fine.output.splitlines()[0] == "Deployment shop/web"
-    assert fine.output.splitlines()[-1] == "Service default/web: runs no image"
+    assert fine.output.splitlines()[-1] == "Service shop/web: runs no image"
     listed = yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [deployment(good), deployment(good, bad)]})
     piped = await run("check", "-f", "-", *options, stdin=listed)
     assert piped.exit_code == 1
@@ -539,7 +539,7 @@ async def test_what_an_image_is_called_cannot_draw_on_the_terminal(policy: str, 
 
 async def test_images_are_told_in_the_order_they_were_asked_about(policy: str) -> None:
     result = await run("verify", "b.example/x", "Not A Name", "nginx", "nginx", "-p", policy, "-o", "json")
-    told = json.loads(result.output)
+    told = json.loads(result.stdout)
     assert [one["image"] for one in told] == ["b.example/x:latest", "Not A Name", "docker.io/library/nginx:latest"]
     assert told[2]["reasons"] == [
         "docker.io/library/nginx:latest: no trust policy covers this image; it was not verified"

@@ -246,12 +246,12 @@ async def test_d07_at_the_deadline_the_rest_is_undecided_and_the_work_goes_on(wo
     assert len(world.counter.weighed) == 1
 
 
-async def test_a_flight_that_took_too_long_is_an_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_d07_a_flight_that_took_too_long_is_late(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.signed("app", key("a"))
     world.registry.fail("referrers", TimeoutError)
     outcome = await world.outcome([cosign()], f"{HOST}/app:v1")
     assert isinstance(outcome, Undecided)
-    assert outcome.causes == ('signer "a": no answer in time',)
+    assert (outcome.causes, outcome.late) == (("it could not be read in time",), True)
 
 
 async def test_what_never_answers_is_undecided_under_every_policy(
@@ -263,7 +263,7 @@ async def test_what_never_answers_is_undecided_under_every_policy(
     monkeypatch.setattr(FakeRegistry, "resolve", never)
     denies = policy("shop/deny", {"deny": {"digests": [digest_of(b"x")]}})
     rulings = await world.rulings([cosign(), denies], f"{HOST}/app:v1", seconds=0.01)
-    pending = Undecided(("it could not be read in time",), outage=True)
+    pending = Undecided(("it could not be read in time",), outage=True, late=True)
     # A deny list that has not been compared is not to be lifted.
     assert [r.outcome for r in rulings] == [pending, dataclasses.replace(pending, final=True, outage=False)]
 

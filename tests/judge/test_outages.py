@@ -5,6 +5,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +21,7 @@ from tests.fake.signing import key, sign_bundle
 from tests.judge.test_judge import HOST, Counter
 from tests.policies import exception, policy
 from webhook import limits
+from webhook.formats.cosign.signer import Cosign
 from webhook.image import Digest, Repository, Subject, digest_of
 from webhook.judge.decide import Decider
 from webhook.judge.enforce import Outages, enforced, settle, verdict_of
@@ -473,7 +475,9 @@ async def test_w05_whether_a_policy_applies_is_not_an_outages_affair(world: Worl
         assert (await world.ask(f"{HOST}/app@{digest}", "nowhere")).code == 503
 
 
-async def test_d07_what_was_not_read_in_time_is_an_outage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_d07_what_was_not_read_in_time_is_no_outage_for_warn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     digest = world.signed()
 
     async def never(*_: object) -> None:
@@ -481,14 +485,67 @@ async def test_d07_what_was_not_read_in_time_is_an_outage(world: World, monkeypa
 
     monkeypatch.setattr(FakeRegistry, "resolve", never)
     question = asked(f"{HOST}/app@{digest}")
-    for written, allowed in ((WARN, True), (LAST, False), (NOTHING[0], False)):
+    note = "Note: onOutage: warn waits for what is slow; a retry goes on where this ended"
+    for written, noted in ((WARN, True), (LAST, False), (NOTHING[0], False)):
         world.put(policy("shop/web", SIGNED, **written))
         answer = await world.decider.answer(question, asyncio.get_running_loop().time() + 0.05)
-        assert answer.allowed is allowed
+        assert (answer.code, note in answer.message) == (503, noted)
     denies = policy("shop/no", {"deny": {"digests": [digest_of(b"x")]}})
     world.put(policy("shop/web", SIGNED, **WARN), denies)
     answer = await world.decider.answer(question, asyncio.get_running_loop().time() + 0.05)
     assert answer.code == 503
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Checking signatures waits until it is set."""
+    gate, original = threading.Event(), Cosign.check
+
+    def check(self: Any, *args: Any) -> Any:
+        gate.wait(10)
+        return original(self, *args)
+
+    monkeypatch.setattr(Cosign, "check", check)
+    yield gate
+    gate.set()
+
+
+async def test_d07_v02_what_a_publisher_makes_slow_to_check_reaches_no_warn(
+    world: World, slow: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = world.signed(by="b")
+    world.put(policy("shop/web", SIGNED, **WARN))
+    question = asked(f"{HOST}/app@{digest}")
+
+    async def hurried(seconds: float) -> Answer:
+        return await world.decider.answer(question, asyncio.get_running_loop().time() + seconds)
+
+    assert (await hurried(0.05)).code == 503
+    # Nor when what goes on behind the answer is let go while somebody waits for it.
+    world.restart()
+    monkeypatch.setattr(limits, "FLIGHT_SECONDS", 0.2)
+    answer = await hurried(5)
+    assert (answer.code, answer.tolerated) == (503, ())
+    assert "it could not be read in time" in answer.message
+    # A registry that is silent besides is one, and what is read at last is judged.
+    monkeypatch.setattr(limits, "FLIGHT_SECONDS", 30)
+    slow.set()
+    world.restart()
+    assert (await hurried(5)).code == 403
+
+
+async def test_d07_last_known_good_bears_with_what_is_slow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = world.signed()
+    world.put(policy("shop/web", SIGNED, **LAST))
+    assert (await world.ask(f"{HOST}/app@{digest}")).allowed
+    world.restart()
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FakeRegistry, "attachments", never)
+    answer = await world.decider.answer(asked(f"{HOST}/app@{digest}"), asyncio.get_running_loop().time() + 0.05)
+    assert (answer.allowed, len(answer.tolerated)) == (True, 1)
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -502,6 +559,7 @@ OUTCOMES: dict[str, Outcome] = {
     "denied for good": Denied(("no",), True, SUBJECT),
     "outage": Undecided(("down",), SUBJECT, outage=True),
     "outage, deny list not compared": Undecided(("down",), SUBJECT, final=True, outage=True),
+    "late": Undecided(("late",), SUBJECT, outage=True, late=True),
     "no key": Undecided(("gone",), SUBJECT),
 }
 ACTIONS: dict[str, dict[str, Any]] = {"none": {}, "deny": {"onOutage": {"action": "deny"}}, "warn": WARN, "last": LAST}
@@ -550,7 +608,9 @@ def test_v05_the_table_of_outages(action: str, outcome: str, record: str, mode: 
     outages = Outages({wanted.key: wanted}, remembered(RECORDS[record]()), NOW)
     counted = enforced(question, [ruling], outages=outages)
     answer = settle(question, counted)
-    borne = outcome == "outage" and mode == "enforce" and (action == "warn" or (action, record) == ("last", "young"))
+    warned = (action, outcome) == ("warn", "outage")
+    remembers = (action, record) == ("last", "young") and outcome in {"outage", "late"}
+    borne = mode == "enforce" and (warned or remembers)
     before = {200: "allowed", 403: "denied", 503: "undecided"}
     code = settle(question, [ruling]).code
     assert answer.code == (200 if borne else code)
@@ -587,7 +647,8 @@ def test_v05_nothing_but_an_outage_is_ever_let_in(said: list[tuple[str, str, str
     answer = settle(question, enforced(question, rulings, outages=Outages(policies, known_good, NOW)))
     stubborn = [
         outcome != "allowed"
-        and not (outcome == "outage" and policies[ruling.policy].terms.on_outage.action in {"warn", "last-known-good"})
+        and (outcome, policies[ruling.policy].terms.on_outage.action)
+        not in {("outage", "warn"), ("outage", "last-known-good"), ("late", "last-known-good")}
         for ruling, (_, _, outcome) in zip(rulings, said, strict=True)
         if ruling.policy is not None
     ]

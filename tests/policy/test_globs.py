@@ -92,16 +92,112 @@ def test_p01_no_wildcard_crosses_from_host_to_path(glob: str, name: str) -> None
         ("ghcr.io/a:", "an empty tag matches no tag"),
         ("ghcr.io/a:.x", "matches no tag"),
         ("ghcr.io/a:b:c", "matches no tag"),
+        ("ghcr.io/a:" + "v" * 129 + "*", "matches no tag"),
+        ("*.io:65536/a", "matches no registry's host"),
+        ("*.io:0/a", "matches no registry's host"),
+        ("*.io:080/a", "matches no registry's host"),
+        ("ghcr.io/*/" + "a" * 249, "matches no name, which has at most 255 characters"),
+        (
+            "ghcr.io/acme/.*",
+            ".* matches no part of a path: a glob is no regular expression; write ghcr.io/acme/** or ghcr.io/acme/*",
+        ),
+        ("ghcr.io/acme/.**", "write ghcr.io/acme/** or ghcr.io/acme/*"),
+        ("ghcr.io/acme/.+", "write ghcr.io/acme/** or ghcr.io/acme/*"),
+        ("ghcr.io/.*.*/web", "write ghcr.io/**/web or ghcr.io/*/web"),
+        (".*", ".* matches no part of a path: a glob is no regular expression; write **"),
+        (".*" * 500, "longer than"),
+        ("***", "three or more `*` mean nothing"),
+        ("***/web", "three or more `*` mean nothing"),
+        ("ghcr.io/acme/w***", "three or more `*` mean nothing"),
+        ("***.acme.io/web", "three or more `*` mean nothing"),
+        ("ghcr.io/acme/*_", "matches no part of a path"),
+        ("ghcr.io/acme/-*", "matches no part of a path"),
+        ("ghcr.io/acme/a...*", "matches no part of a path"),
+        ("ghcr.io/acme/*___*", "matches no part of a path"),
+        ("ghcr.io/acme/a._*", "matches no part of a path"),
+        ("ghcr.io/.a*/**", "matches no part of a path"),
         ("ghcr.io/a@sha256:12", "not a digest"),
         ("ghcr.io/a@", "not a digest"),
         ("ghcr.io/\N{CYRILLIC SMALL LETTER A}", "a character that no image's name has"),
         ("ghcr.io/" + "a" * limits.MAX_GLOB, "longer than"),
     ],
 )
-def test_a_glob_that_can_match_nothing_is_refused(glob: str, why: str) -> None:
+def test_p01_a_glob_that_can_match_nothing_is_refused(glob: str, why: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_image_glob(glob)
     assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("glob", "name"),
+    [
+        ("ghcr.io/acme/w-*", "ghcr.io/acme/w-1"),
+        ("ghcr.io/acme/w--*", "ghcr.io/acme/w---1"),
+        ("ghcr.io/acme/w_*", "ghcr.io/acme/w__1"),
+        ("ghcr.io/acme/w.*", "ghcr.io/acme/w.1"),
+        ("ghcr.io/acme/*.acme", "ghcr.io/acme/a.acme"),
+        ("ghcr.io/acme/*__*", "ghcr.io/acme/a__b"),
+        ("ghcr.io/acme/a**_z", "ghcr.io/acme/ab/c_z"),
+        ("*.io:65535/a", "ghcr.io:65535/a"),
+        ("ghcr.io/a:" + "v" * 128 + "*", "ghcr.io/a:" + "v" * 128),
+        ("ghcr.io/" + "a" * 247 + "*", "ghcr.io/" + "a" * 247),
+    ],
+)
+def test_p01_and_one_that_can_match_something_is_not(glob: str, name: str) -> None:
+    assert parse_image_glob(glob).matches(parse_reference(name))
+
+
+_COMPONENT = st.from_regex(r"[a-z0-9]{1,3}(?:(?:[._]|__|-{1,3})[a-z0-9]{1,3}){0,3}", fullmatch=True)
+
+
+@given(_COMPONENT, st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.sampled_from(["*", "**"]))))
+def test_p01_no_glob_is_refused_that_matches_a_component(component: str, holes: list[tuple[int, int, str]]) -> None:
+    glob = component
+    for start, length, wildcard in holes:
+        glob = glob[:start] + wildcard + glob[start + length :]
+    glob = re.sub(r"\*{3,}", "**", glob)
+    assert parse_image_glob(f"ghcr.io/{glob}").matches(parse_reference(f"ghcr.io/{component}"))
+
+
+@given(st.text("ab1._-*", min_size=1, max_size=8), st.lists(_COMPONENT, min_size=1, max_size=20))
+def test_p01_a_part_that_is_refused_matches_no_component_and_another_one(part: str, components: list[str]) -> None:
+    try:
+        glob = parse_image_glob(f"ghcr.io/{part}")
+    except Invalid:
+        fits = re.compile(re.escape(part).replace(r"\*", "[a-z0-9._-]*"))
+        assert "***" in part or not any(fits.fullmatch(component) for component in components)
+    else:
+        assert glob.matches(parse_reference(f"ghcr.io/{re.sub('[*]+', 'a', part)}"))
+
+
+@pytest.mark.parametrize(
+    ("glob", "meaning"),
+    [
+        ("*", "docker.io/library/*"),
+        ("ngin*", "docker.io/library/ngin*"),
+        ("ghcr.io", "docker.io/library/ghcr.io"),
+        ("localhost", "docker.io/library/localhost"),
+        ("acme/*", "docker.io/acme/*"),
+        ("acme/**:v1", "docker.io/acme/**:v1"),
+    ],
+)
+def test_p09_a_wildcard_without_a_host_says_that_it_is_docker_hubs(glob: str, meaning: str) -> None:
+    danger = parse_image_glob(glob).danger()
+    assert danger is not None
+    assert f"is one on Docker Hub, {meaning};" in danger
+    assert parse_image_glob(meaning).danger() is None
+
+
+@pytest.mark.parametrize("glob", ["ghcr.io/acme/web.*", "ghcr.io/acme.**/web", "*.io/a.*.b"])
+def test_p09_what_looks_like_a_regular_expression_is_warned_about(glob: str) -> None:
+    assert "no regular expression" in (parse_image_glob(glob).danger() or "")
+
+
+@pytest.mark.parametrize(
+    "glob", ["**", "nginx", "acme/web.api", "docker.io/library/*", "**/web", "*.io/acme/**", "ghcr.io/a:v1.*", "*.*/x"]
+)
+def test_p09_and_what_is_plain_is_not(glob: str) -> None:
+    assert parse_image_glob(glob).danger() is None
 
 
 def test_a_tag_beside_a_digest_excludes_nothing() -> None:

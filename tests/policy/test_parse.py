@@ -330,11 +330,33 @@ def _warned(read: Policy) -> list[str]:
     return [warning.partition(":")[0] for warning in warnings(read)]
 
 
+def test_p01_no_list_of_globs_takes_one_that_matches_nothing() -> None:
+    spec = {
+        **SIGNED,
+        "images": ["ghcr.io/acme/.*"],
+        "exclude": ["ghcr.io/acme/*_"],
+        "delegate": [{"namespaces": ["a"], "images": ["ghcr.io/{namespace}/.*"]}],
+    }
+    with pytest.raises(Invalid) as refused:
+        parse_policy(PolicyKey(None, "web"), spec, inline(spec), FORMATS, "trusted-images")
+    assert [complaint.rpartition(": ")[0] for complaint in refused.value.complaints] == [
+        "spec.images[0]: ghcr.io/acme/.*: .* matches no part of a path",
+        "spec.exclude[0]: ghcr.io/acme/*_",
+        "spec.delegate[0].images[0]: ghcr.io/{namespace}/.*: .* matches no part of a path",
+    ]
+    assert broken_policy(PolicyKey(None, "web"), spec, refused.value.complaints).covers_images
+
+
 def test_p09_what_is_allowed_and_yet_dangerous_is_warned_about() -> None:
     assert warnings(policy(images=["ghcr.io/acme/**"])) == ()
     assert _warned(policy(exclude=["**"])) == ["spec.exclude"]
     assert _warned(policy(images=[f"**/x{i}" for i in range(5)])) == ["spec.images"]
     assert _warned(policy(images=["ghcr.io/a:v1"])) == ["spec.images"]
+    assert _warned(policy(images=["*", "ghcr.io"], exclude=["acme/*"])) == [
+        "spec.images",
+        "spec.images",
+        "spec.exclude",
+    ]
     assert _warned(policy(spec={"deny": {"digests": [DIGEST]}})) == ["spec.signers"]
     assert _warned(policy(spec={"signers": [{"name": "a", "static": {"allow": True, "reason": "x"}}]})) == [
         'signer "a"'

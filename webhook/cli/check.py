@@ -12,7 +12,7 @@ import typer
 
 from webhook import limits
 from webhook.admission.review import Malformed, Unjudged, parse_review
-from webhook.cli import local
+from webhook.cli import local, namespaces
 from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
 from webhook.judge.enforce import verdict_of
@@ -27,7 +27,7 @@ HELP: Final = """Judge manifests or recorded AdmissionReviews by policies in fil
 
 \b
   kubectl trust check -f deployment.yaml --policy shop.yaml
-  helm template ./app | kubectl trust check -f - --policy shop.yaml --namespace shop
+  helm template ./app | kubectl trust check -f - --policy cluster.yaml --namespace shop
   kubectl trust check -f admissionreview.json --policy shop.yaml -o json
 """
 
@@ -41,11 +41,15 @@ _PASSED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One object of a file: what it is called, and what it asks; None if nothing, for the reason in `passed`."""
+    """One object of a file: what it is called, and what it asks; None if nothing, for the reason in `passed`.
+
+    `placed`: it names its namespace itself.
+    """
 
     title: str
     question: Question | Malformed | None
     passed: str = "runs no image"
+    placed: bool = True
 
 
 def command(
@@ -57,8 +61,13 @@ def command(
     ],
     policy: PolicyFiles,
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="The namespace of manifests that name none.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="The namespace of manifests that name none. Without it: the one that the TrustPolicies are for; default, if there are none.",
+        ),
+    ] = None,
     registries: RegistriesFile = None,
     plain_http: PlainHTTP = False,
     at: Annotated[str | None, typer.Option(help="Judge as at this time (RFC 3339).", metavar="TIME")] = None,
@@ -76,14 +85,7 @@ def command(
     modules = local.modules(pkcs11_module, pkcs11_pins)
     tuf = local.tuf(tuf_url, tuf_root)
     options = local.Options(policy, registries, plain_http, operator_namespace, local.parse_time(at), modules, tuf)
-    try:
-        asked = [one for name in file for one in read_objects(name, namespace)]
-    except (Invalid, OSError) as e:
-        local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
-    if not asked:
-        # A pipe that broke must not look like a manifest that passed.
-        local.misused(f"{', '.join(file)}: no Kubernetes object in it, so nothing was judged")
-    judgements = asyncio.run(_judge(options, asked, timeout))
+    asked, judgements = asyncio.run(_judge(options, file, namespace, timeout))
     everything = [judgement for group in judgements for judgement in group]
     if output is Output.json:
         print_judgements(everything, output)
@@ -95,9 +97,14 @@ def command(
     raise typer.Exit(exit_code(verdicts))
 
 
-async def _judge(options: local.Options, asked: Sequence[Asked], seconds: float) -> list[list[Judgement]]:
+async def _judge(
+    options: local.Options, files: Sequence[str], given: str | None, seconds: float
+) -> tuple[list[Asked], list[list[Judgement]]]:
     judgements: list[list[Judgement]] = []
-    async with local.judging(options) as decider:
+    async with local.judging(options) as (decider, policies):
+        asked = _read(files, namespaces.assumed(policies, given))
+        if any(one.question is not None and not one.placed for one in asked):
+            namespaces.insist(policies, given)
         deadline = asyncio.get_running_loop().time() + seconds
         for one in asked:
             match one.question:
@@ -107,7 +114,18 @@ async def _judge(options: local.Options, asked: Sequence[Asked], seconds: float)
                     judgements.append([Ruling(("",), "", None, Denied((one.question.reason,)))])
                 case Question():
                     judgements.append(list(await decider.judgements(one.question, deadline)))
-    return judgements
+    return asked, judgements
+
+
+def _read(files: Sequence[str], namespace: str) -> list[Asked]:
+    try:
+        asked = [one for name in files for one in read_objects(name, namespace)]
+    except (Invalid, OSError) as e:
+        local.misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+    if not asked:
+        # A pipe that broke must not look like a manifest that passed.
+        local.misused(f"{', '.join(files)}: no Kubernetes object in it, so nothing was judged")
+    return asked
 
 
 def read_objects(name: str, namespace: str) -> Iterator[Asked]:
@@ -146,10 +164,12 @@ def _asked(document: object, where: str, namespace: str) -> Asked:
         return Asked(title, review.asked)
     metadata = document.get("metadata")
     names = metadata if isinstance(metadata, dict) else {}
+    placed = bool(names.get("namespace"))
     namespace = str(names.get("namespace") or namespace)
     title = f"{quote(kind)} {quote(namespace)}/{quote(names.get('name', ''))}"
     group = version.rpartition("/")[0]
     try:
-        return Asked(title, read_question(group, kind, data, namespace))
+        return Asked(title, read_question(group, kind, data, namespace), placed=placed)
     except Invalid as e:
+        # Refused, whatever the policies say.
         return Asked(title, Malformed(str(e)))

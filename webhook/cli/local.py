@@ -199,22 +199,23 @@ async def instruments(options: Options) -> AsyncIterator[Instruments]:
 
 
 @contextlib.asynccontextmanager
-async def judging(options: Options) -> AsyncIterator[Decider]:
-    """The judge over local files, for one command."""
+async def judging(options: Options) -> AsyncIterator[tuple[Decider, Sequence[Policy]]]:
+    """The judge over local files, and the policies in them, for one command."""
     keychain = DockerConfigKeychain(docker_config())
     async with instruments(options) as tools:
         store, uses = PolicyStore(), UsesHere()
         try:
             loaded = load_files(options.policies)
             await tools.remote.look_first(loaded.remote_keys(FORMATS, options.home))
-            put_policies(store, uses, loaded, options.home, tools.remote.read)
+            policies = put_policies(store, uses, loaded, options.home, tools.remote.read)
         except (Invalid, OSError) as e:
             misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
         if tools.root.trouble is not None:
             typer.echo(f"kubectl-trust: sigstore's trust root could not be refreshed: {tools.root.trouble}", err=True)
         at = options.at
         clock = hosting.now if at is None else lambda: at
-        yield hosting.compose(store, tools.client, lambda _: keychain, tools.pool, tools.metrics, clock, uses=uses)
+        decider = hosting.compose(store, tools.client, lambda _: keychain, tools.pool, tools.metrics, clock, uses=uses)
+        yield decider, policies
 
 
 def parse_time(text: str | None) -> dt.datetime | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from webhook.cli import importing, local
+from webhook.cli import importing, local, namespaces
 from webhook.cli.importing import NotationTrustPolicy, NotationTrustStore
 from webhook.cli.local import Home, PlainHTTP, PolicyFiles, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, print_judgements
@@ -22,7 +22,8 @@ HELP: Final = """Judge images by policies in files, without a cluster.
 The same judge as at admission, with the credentials of your docker config.
 
 \b
-  kubectl trust verify ghcr.io/acme/web:v7 --policy shop.yaml --namespace shop
+  kubectl trust verify ghcr.io/acme/web:v7 --policy shop.yaml
+  kubectl trust verify ghcr.io/acme/web:v7 --policy cluster.yaml --namespace shop
   kubectl trust verify 127.0.0.1:5000/app:v1 -p policy.yaml --plain-http -o json
   kubectl trust verify ghcr.io/acme/web:v7 --notation-trust-policy ~/.config/notation/trustpolicy.json
 """
@@ -31,7 +32,14 @@ The same judge as at admission, with the credentials of your docker config.
 def command(
     images: Annotated[list[str], typer.Argument(help="Image references.", metavar="IMAGE...")],
     policy: PolicyFiles = [],  # noqa: B006 - not changed, and an option's default is a list
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Judge as in this namespace.")] = "default",
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace",
+            "-n",
+            help="Judge as in this namespace. Without it: the one that the TrustPolicies are for; default, if there are none.",
+        ),
+    ] = None,
     registries: RegistriesFile = None,
     plain_http: PlainHTTP = False,
     at: Annotated[str | None, typer.Option(help="Judge as at this time (RFC 3339).", metavar="TIME")] = None,
@@ -63,9 +71,12 @@ def command(
     raise typer.Exit(exit_code(verdict_of(group) for group in by_image(judgements).values()))
 
 
-async def _judge(options: local.Options, images: list[str], namespace: str, seconds: float) -> list[Judgement]:
-    who = Workload(namespace, "default", {})
-    async with local.judging(options) as decider:
+async def _judge(options: local.Options, images: list[str], given: str | None, seconds: float) -> list[Judgement]:
+    async with local.judging(options) as (decider, policies):
+        namespaces.insist(policies, given)
+        who = Workload(namespaces.assumed(policies, given), "default", {})
+        if given is None and who.namespace != namespaces.DEFAULT:
+            typer.echo(f"kubectl-trust: judged as in namespace {who.namespace}, which the policies are for", err=True)
         deadline = asyncio.get_running_loop().time() + seconds
         distinct = list(dict.fromkeys(images))
         questions = [Question(who, (), (Placed("", image, "main"),)) for image in distinct]

@@ -1,7 +1,8 @@
 """Rulings → an answer: the only place that decides by `mode`, by `onOutage`, or by an exception.
 
 A denial beats what could not be verified, and that beats admission. `warn` and `audit` are the same judgement with another
-answer. `onOutage` admits, and says so, what could not be verified because nobody could be asked, and never what was read. An exception
+answer. `onOutage` admits, and says so, what could not be verified because nobody could be asked, and never what was read; `warn` not what
+was slow either. An exception
 in force admits, and says so, what a policy refuses. What is final both leave refused. Pure: no clock, no I/O.
 """
 
@@ -106,6 +107,11 @@ def _tolerated(ruling: Ruling, question: Question, outages: Outages) -> Ruling:
         case "deny":
             return ruling
         case "warn":
+            # Whoever publishes enough to be read and checked would otherwise choose it.
+            if outcome.late:
+                return replace(
+                    ruling, notes=("onOutage: warn waits for what is slow; a retry goes on where this ended",)
+                )
             return replace(ruling, tolerance=Tolerance())
         case "last-known-good":
             # What a tag means now nobody can say. Where it is written into the Pod, what it meant is what will run; else anything might.

@@ -266,6 +266,8 @@ class Judge:
         async with turns:
             found = await _value_of(self._fetch(case, signer, claim, keychain, registry))
         match found:
+            case None:
+                return
             case Unavailable():
                 case.findings[claim.subject.digest, signer] = Unknown((str(found),))
             case Rejected():
@@ -273,7 +275,10 @@ class Judge:
             case _:
                 case.findings[claim.subject.digest, signer] = found
 
-    async def _fetch(self, case: Case, signer: Signer, claim: Claim, keychain: Keychain, registry: Registry) -> Finding:
+    async def _fetch(
+        self, case: Case, signer: Signer, claim: Claim, keychain: Keychain, registry: Registry
+    ) -> Finding | None:
+        """None: not read and checked in time. Each request ends by itself; how much there is, and how slow to check, is a publisher's choice."""
         opened = tuple([await self._registries.opened(keychain, source) for source in signer.sources(claim)])
 
         async def weigh() -> Finding:
@@ -281,7 +286,10 @@ class Judge:
             self._observer.verified(format_of(signer), finding)
             return finding
 
-        return await self._findings.get(_key(case, signer, claim, opened), weigh)
+        try:
+            return await self._findings.get(_key(case, signer, claim, opened), weigh)
+        except TimeoutError:
+            return None
 
     async def _weigh(self, signer: Signer, claim: Claim, registry: Registry, *, every_proof: bool) -> Finding:
         """Reads and checks evidence until there is a proof, or to its end where all proofs count."""
@@ -293,7 +301,11 @@ class Judge:
                     tally.add(await self._check(signer, item, claim, began) if isinstance(item, Untrusted) else item)
                     if tally.proofs and not every_proof:
                         break
-        except Exception as e:  # noqa: BLE001 - one place that cannot be read must not take the proofs of another
+        except Exception as e:
+            # All that is read together took longer than it may. What was proven by then stands.
+            if isinstance(e, TimeoutError) and not tally.proofs:
+                raise
+            # One place that cannot be read must not take the proofs of another.
             tally.add(_as_value(e))
         return tally.finding()
 

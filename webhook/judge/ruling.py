@@ -56,7 +56,7 @@ def judgements_on(case: Case, *, final: bool = False) -> list[Judgement] | None:
 def _pending(case: Case, policy: Policy) -> Undecided:
     """What a policy comes to whose evidence did not come in time; final while its deny list has not been compared."""
     final = not isinstance(_denial(case, policy), _Silent)
-    return Undecided(PENDING, case.subject, final, _is_outage(case, policy))
+    return Undecided(PENDING, case.subject, final, _is_outage(case, policy), late=True)
 
 
 def _ruling(case: Case, policy: Policy, outcome: Outcome) -> Ruling:

@@ -9,7 +9,7 @@ import functools
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from webhook import limits
@@ -19,21 +19,26 @@ from webhook.parsing import Invalid, quote
 ANY_DIGEST: Final = "sha256:*"
 _EVERYTHING: Final = "**"
 _WILD_LABEL: Final = r"[a-z0-9*](?:[a-z0-9*-]*[a-z0-9*])?"
-_WILD_HOST: Final = re.compile(rf"{_WILD_LABEL}(?:\.{_WILD_LABEL})*(?::[0-9*]{{1,5}})?")
-_PATH_TEXT: Final = re.compile(r"[a-z0-9._*-]+")
-_LITERAL_PATH: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+_WILD_HOST: Final = re.compile(rf"{_WILD_LABEL}(?:\.{_WILD_LABEL})*(?::(?P<port>[1-9*][0-9*]{{0,4}}))?")
+_COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+_WILDCARD: Final = re.compile(r"\*+")
+_REGEX_WILDCARD: Final = re.compile(r"(?:\.+[*+]+)+")
 _TAG_TEXT: Final = re.compile(r"[a-zA-Z0-9_.*-]{1,256}")
 _NAME_TEXT: Final = re.compile(r"[a-z0-9.*-]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageGlob:
-    """A glob on normalised image names. `host` and `path` are patterns; no `tag` and no `digest`: any of them."""
+    """A glob on normalised image names. `host` and `path` are patterns; no `tag` and no `digest`: any of them.
+
+    `hostless`: the host is Docker Hub because none was written.
+    """
 
     host: str
     path: str
     tag: str | None
     digest: str | None
+    hostless: bool = field(default=False, compare=False)
 
     def matches(self, image: ImageReference) -> bool:
         """Whether the image's name, as it is written, is one of those meant."""
@@ -68,6 +73,18 @@ class ImageGlob:
         """Whether every image is meant."""
         return (self.host, self.path, self.tag, self.digest) == (_EVERYTHING, _EVERYTHING, None, None)
 
+    def danger(self) -> str | None:
+        """What it means, where that is probably not what was meant; None where it is."""
+        folder, _, name = self.path.partition("/")
+        if self.hostless and ("*" in self.path or (folder == "library" and names_host(name))):
+            return (
+                f"a glob without a host and a slash after it is one on Docker Hub, {self};"
+                " write HOST/** for a registry, **/… for any of them, ** for every image"
+            )
+        if _REGEX_WILDCARD.search(self.path):
+            return f"{self}: `.` is a dot, and `*` alone any characters; a glob is no regular expression"
+        return None
+
     def __str__(self) -> str:
         name = _EVERYTHING if (self.host, self.path) == (_EVERYTHING, _EVERYTHING) else f"{self.host}/{self.path}"
         return name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
@@ -77,7 +94,36 @@ EVERYTHING: Final = ImageGlob(_EVERYTHING, _EVERYTHING, None, None)
 
 
 def parse_image_glob(text: str) -> ImageGlob:
-    """The glob that `text` writes. Raises `Invalid` if it can match no image, which is always a mistake."""
+    """The glob that `text` writes. Raises `Invalid` if it can match no image, which is always a mistake.
+
+    Nobody would be told: a policy that covers nothing refuses nothing.
+    """
+    try:
+        return _read(text)
+    except Invalid as e:
+        meant = _meant(text)
+        if not meant:
+            raise
+        raise Invalid(f"{e}: a glob is no regular expression; write {' or '.join(meant)}") from e
+
+
+def _meant(text: str) -> list[str]:
+    """The globs that whoever wrote `.*` or `.+` for any characters may have meant; none if `text` is wrong in another way, too."""
+    if len(text) > limits.MAX_GLOB:
+        return []
+    host, slash, path = text.partition("/") if "/" in text else ("", "", text)
+    found = []
+    for wildcard in ("**", "*") if slash else ("**",):
+        candidate = f"{host}{slash}{_REGEX_WILDCARD.sub(wildcard, path)}"
+        try:
+            _read(candidate)
+        except Invalid:
+            continue
+        found.append(candidate)
+    return found
+
+
+def _read(text: str) -> ImageGlob:
     if len(text) > limits.MAX_GLOB:
         raise Invalid(f"{quote(text, 60)}: longer than {limits.MAX_GLOB} characters")
     if not text.isascii():
@@ -86,14 +132,23 @@ def parse_image_glob(text: str) -> ImageGlob:
     if at and digest != ANY_DIGEST:
         parse_digest(digest)
     name, tag = _split_tag(name)
-    if tag is not None and (not _TAG_TEXT.fullmatch(tag) or tag[0] in ".-"):
+    if "***" in name:
+        raise Invalid(f"{quote(text, 60)}: three or more `*` mean nothing; `*` stays within a part, `**` crosses parts")
+    if tag is not None and (not _TAG_TEXT.fullmatch(tag) or tag[0] in ".-" or _least(tag) > limits.MAX_TAG):
         raise Invalid(f"{quote(text, 60)}: {quote(tag, 60) or 'an empty tag'} matches no tag")
-    host, path = _split(name, text)
+    host, path, hostless = _split(name, text)
     # Thousands of policies name few registries: their names are kept once.
-    return ImageGlob(sys.intern(host), _checked_path(host, path, text), tag, digest or None)
+    return ImageGlob(sys.intern(host), _checked_path(host, path, text), tag, digest or None, hostless)
+
+
+def _least(pattern: str) -> int:
+    """Characters of the shortest text that can match, or fewer: `**/` may stand for nothing."""
+    return len(pattern) - pattern.count("*") - pattern.count("/")
 
 
 _NAMESPACE: Final = "{namespace}"
+_SOME_NAMESPACE: Final = "0namespace0"
+"""Stands in where the glob is read before anybody asks; as wide as `{namespace}`, so that messages are cut alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +172,10 @@ def parse_namespaced_glob(text: str) -> NamespacedGlob:
     host, _, _ = text.partition("/")
     if _NAMESPACE in host:
         raise Invalid(f"{quote(text, 60)}: {_NAMESPACE} may stand in the path alone")
-    _within(text, "a")
+    try:
+        _within(text, _SOME_NAMESPACE)
+    except Invalid as e:
+        raise Invalid(str(e).replace(_SOME_NAMESPACE, _NAMESPACE)) from e
     return NamespacedGlob(text)
 
 
@@ -130,10 +188,12 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 def _checked_path(host: str, path: str, text: str) -> str:
     """`path`, normalised. Raises `Invalid` if no normalised name has such a one."""
-    if "*" in host and not _WILD_HOST.fullmatch(host):
+    if "*" in host and not _is_possible_host(host):
         raise Invalid(f"{quote(text, 60)}: {quote(host, 60)} matches no registry's host")
+    if _least(host) + _least(path) > limits.MAX_NAME:
+        raise Invalid(f"{quote(text, 60)}: matches no name, which has at most {limits.MAX_NAME} characters")
     for segment in path.split("/"):
-        if not _PATH_TEXT.fullmatch(segment) or ("*" not in segment and not _LITERAL_PATH.fullmatch(segment)):
+        if not _is_possible(segment):
             raise Invalid(f"{quote(text, 60)}: {quote(segment, 60) or 'an empty part'} matches no part of a path")
     if host != DOCKER_HUB or "/" in path or "**" in path:
         return path
@@ -142,22 +202,35 @@ def _checked_path(host: str, path: str, text: str) -> str:
     return f"library/{path}"
 
 
-def _split(name: str, text: str) -> tuple[str, str]:
-    """Host and path, normalised as image names are."""
+def _is_possible(segment: str) -> bool:
+    """Whether some component of an image's path matches.
+
+    A letter in place of each wildcard fits beside whatever may stand there, so if that makes no component nothing does.
+    """
+    return _COMPONENT.fullmatch(_WILDCARD.sub("a", segment)) is not None
+
+
+def _is_possible_host(host: str) -> bool:
+    match = _WILD_HOST.fullmatch(host)
+    return match is not None and not (match["port"] and "*" not in match["port"] and int(match["port"]) >= 65_536)
+
+
+def _split(name: str, text: str) -> tuple[str, str, bool]:
+    """Host and path, normalised as image names are, and whether no host was written."""
     if name == _EVERYTHING:
-        return _EVERYTHING, _EVERYTHING
+        return _EVERYTHING, _EVERYTHING, False
     head, slash, rest = name.partition("/")
     if slash and head == "*":
         raise Invalid(f"{quote(text, 60)}: `*` is one label of a host; any host is `**/…`")
     if slash and "*" in head and ("**" in head or names_host(head)):
         # Names have no default port, so that a glob with one would match none of them.
-        return head.lower().removesuffix(":443"), rest
+        return head.lower().removesuffix(":443"), rest, False
     if slash and "*" not in head and names_host(head):
         try:
-            return normalise_host(head), rest
+            return normalise_host(head), rest, False
         except Invalid as e:
             raise Invalid(f"{quote(text, 60)}: {e}") from e
-    return DOCKER_HUB, name if slash else f"library/{name}"
+    return DOCKER_HUB, name if slash else f"library/{name}", True
 
 
 def _host_matches(pattern: str, host: str) -> bool:

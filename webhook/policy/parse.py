@@ -240,4 +240,6 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         # A key that has not been read is no danger; the status tells of it.
         dangers = named.dangers if isinstance(named.signer, Unresolved) else named.signer.dangers()
         notes += [f'signer "{named.name}": {danger}' for danger in dangers]
+    for field, globs in (("images", policy.images), ("exclude", policy.exclude)):
+        notes += [f"spec.{field}: {danger}" for glob in globs if (danger := glob.danger()) is not None]
     return tuple(notes)
