@@ -3,6 +3,7 @@
 `tests/e2e/lab.sh helm` brings both. With HELM_REQUIRED, as in CI, it is an error that one is missing.
 """
 
+import base64
 import copy
 import json
 import os
@@ -133,6 +134,10 @@ def test_no_value_is_ignored(helm: str, path: str) -> None:
         ({"certificates": {"source": "vault"}}, "source"),
         ({"image": {"digest": "sha256:short"}}, "digest"),
         ({"webhook": {"failurePolicy": "Ignore"}}, "allowIgnore"),
+        ({"webhook": {"exemptNamespaces": ["kube-*"]}}, "exemptNamespaces"),
+        ({"webhook": {"exemptNamespaces": ["Shop"]}}, "exemptNamespaces"),
+        ({"webhook": {"exemptNamespaces": ["x" * 64]}}, "exemptNamespaces"),
+        ({"certificates": {"source": "secret"}, "webhook": {"caBundle": "LS0tLS1CRUdJTg=="}}, "caBundle"),
     ],
 )
 def test_w01_what_is_wrong_is_refused_with_its_name(helm: str, values: dict[str, Any], complaint: str) -> None:
@@ -150,13 +155,28 @@ def test_w01_ignore_is_rendered_where_it_is_asked_for_twice(helm: str) -> None:
 
 
 @newest
-def test_w02_the_releases_own_namespace_is_exempt_by_its_name_whatever_it_is_called(helm: str) -> None:
-    text = run(
-        helm, "template", "x", str(CHART), "-n", "elsewhere", values={"webhook": {"exemptNamespaces": ["kube-system"]}}
-    )
-    exempt = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "elsewhere"]}
+@pytest.mark.parametrize("source", ["self", "cert-manager"])
+def test_w11_authorities_that_do_not_know_what_is_served_are_refused(helm: str, source: str) -> None:
+    bundle = VALUES["own-certificate"]["webhook"]
+    with pytest.raises(Refused, match=rf"webhook\.caBundle: .*certificates\.source {source} .* set certificates\.source"):
+        rendered(helm, {"certificates": {"source": source}, "webhook": bundle})
+    assert rendered(helm, {"certificates": {"source": source}, "webhook": {"caBundle": ""}})
+    # Some write before each certificate whose it is.
+    told = {"caBundle": "# Acme Root 1\n" + bundle["caBundle"]}
+    for configuration in nested(list(rendered(helm, {"certificates": {"source": "secret"}, "webhook": told}).values())):
+        for webhook in configuration["webhooks"]:
+            assert base64.b64decode(webhook["clientConfig"]["caBundle"]).decode() == told["caBundle"]
+
+
+@newest
+@pytest.mark.parametrize("listed", [None, [], ["cni"], ["kube-system", "elsewhere"]])
+def test_w02_what_a_cluster_starts_from_is_exempt_whatever_is_listed(helm: str, listed: list[str] | None) -> None:
+    text = run(helm, "template", "x", str(CHART), "-n", "elsewhere", values={"webhook": {"exemptNamespaces": listed}})
+    own = {"kube-system", "kube-node-lease", "elsewhere"}
     for configuration in nested([one for one in yaml.safe_load_all(text) if one]):
-        assert configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"] == [exempt]
+        (expression,) = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"]
+        assert (expression["key"], expression["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
+        assert sorted(expression["values"]) == sorted(own | set(listed or ()))
 
 
 @newest
