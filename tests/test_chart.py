@@ -187,6 +187,20 @@ def test_m05_m07_the_rights_in_the_release_s_namespace_name_what_they_are_for() 
     ]
 
 
+def test_m07_who_may_view_a_namespace_may_read_its_policies_and_nobody_may_write_them() -> None:
+    roles = {d["metadata"]["name"]: d for d in DOCUMENTS if d["kind"] == "ClusterRole"}
+    assert set(roles) == {"trusted-images", "trusted-images-view"}
+    aggregated = {label for role in roles.values() for label in role["metadata"]["labels"] if "aggregate" in label}
+    assert aggregated == {"rbac.authorization.k8s.io/aggregate-to-view"}
+    assert roles["trusted-images-view"]["rules"] == [
+        {
+            "apiGroups": ["trusted-images.dev"],
+            "resources": ["trustpolicies", "clustertrustpolicies", "trustexceptions"],
+            "verbs": ["get", "list", "watch"],
+        }
+    ]
+
+
 def test_the_pod_is_restricted() -> None:
     assert POD["securityContext"]["runAsNonRoot"] is True
     assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -290,6 +290,21 @@ def test_m07_without_records_there_is_no_right_to_write_them(helm: str) -> None:
 
 
 @newest
+def test_m07_who_administers_a_namespace_writes_its_policies_where_that_is_asked_for(helm: str) -> None:
+    documents = rendered(helm, {"rbac": {"aggregateToView": False, "aggregateToAdmin": True}})
+    roles = {name: one for (kind, name), one in documents.items() if kind == "ClusterRole"}
+    assert set(roles) == {"trusted-images", "trusted-images-admin"}
+    role = roles["trusted-images-admin"]
+    assert [label for label in role["metadata"]["labels"] if "aggregate" in label] == [
+        "rbac.authorization.k8s.io/aggregate-to-admin"
+    ]
+    # Neither cluster policies, nor exceptions, nor anything's status.
+    (rule,) = role["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == (["trusted-images.dev"], ["trustpolicies"])
+    assert rule["verbs"] == ["create", "update", "patch", "delete"]
+
+
+@newest
 def test_modules_are_the_operators_and_reach_the_command(helm: str) -> None:
     values = VALUES["everything"]
     pod = rendered(helm, values)["Deployment", "image-trust"]["spec"]["template"]["spec"]
