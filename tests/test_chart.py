@@ -59,6 +59,13 @@ def test_w01_it_fails_closed_and_in_time() -> None:
         assert webhook["admissionReviewVersions"] == ["v1"]
 
 
+def test_w01_what_an_api_server_says_while_nobody_answers_is_explained() -> None:
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| `failed calling webhook"))
+    for webhook in (DIGESTS, IMAGES):
+        assert f'"{webhook["name"]}"' in row
+
+
 def test_w02_what_a_cluster_starts_from_is_not_judged() -> None:
     assert IMAGES["namespaceSelector"] == DIGESTS["namespaceSelector"]
     (expression,) = IMAGES["namespaceSelector"]["matchExpressions"]
