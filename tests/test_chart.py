@@ -59,6 +59,13 @@ def test_w01_it_fails_closed_and_in_time() -> None:
         assert webhook["admissionReviewVersions"] == ["v1"]
 
 
+def test_w01_what_an_api_server_says_while_nobody_answers_is_explained() -> None:
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| `failed calling webhook"))
+    for webhook in (DIGESTS, IMAGES):
+        assert f'"{webhook["name"]}"' in row
+
+
 def test_w02_what_a_cluster_starts_from_is_not_judged() -> None:
     assert IMAGES["namespaceSelector"] == DIGESTS["namespaceSelector"]
     (expression,) = IMAGES["namespaceSelector"]["matchExpressions"]
@@ -184,6 +191,20 @@ def test_m05_m07_the_rights_in_the_release_s_namespace_name_what_they_are_for() 
         ("configmaps", ("create",), ()),
         ("configmaps", ("get", "delete"), ("trusted-images-webhook",)),
         ("endpointslices", ("list",), ()),
+    ]
+
+
+def test_m07_who_may_view_a_namespace_may_read_its_policies_and_nobody_may_write_them() -> None:
+    roles = {d["metadata"]["name"]: d for d in DOCUMENTS if d["kind"] == "ClusterRole"}
+    assert set(roles) == {"trusted-images", "trusted-images-view"}
+    aggregated = {label for role in roles.values() for label in role["metadata"]["labels"] if "aggregate" in label}
+    assert aggregated == {"rbac.authorization.k8s.io/aggregate-to-view"}
+    assert roles["trusted-images-view"]["rules"] == [
+        {
+            "apiGroups": ["trusted-images.dev"],
+            "resources": ["trustpolicies", "clustertrustpolicies", "trustexceptions"],
+            "verbs": ["get", "list", "watch"],
+        }
     ]
 
 

@@ -3,12 +3,14 @@
 `tests/e2e/lab.sh helm` brings both. With HELM_REQUIRED, as in CI, it is an error that one is missing.
 """
 
+import base64
 import copy
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -17,6 +19,8 @@ import yaml
 
 from tests import chart_values
 from tests.test_chart import CHART, DOCUMENTS, ROOT
+from webhook.parsing import Invalid
+from webhook.registry.settings import RegistrySettings, parse_settings
 
 HELMS = [name for name in ("helm3", "helm4") if shutil.which(name)] or [
     name for name in ("helm",) if shutil.which(name)
@@ -31,6 +35,7 @@ VALUES = {"default": {}} | {
     file.name.removesuffix("-values.yaml"): yaml.safe_load(file.read_text("utf-8"))
     for file in sorted((CHART / "ci").glob("*-values.yaml"))
 }
+PEM = VALUES["own-certificate"]["webhook"]["caBundle"]
 OTHERS = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
 """Whose schemas Kubernetes does not bring."""
 
@@ -133,6 +138,10 @@ def test_no_value_is_ignored(helm: str, path: str) -> None:
         ({"certificates": {"source": "vault"}}, "source"),
         ({"image": {"digest": "sha256:short"}}, "digest"),
         ({"webhook": {"failurePolicy": "Ignore"}}, "allowIgnore"),
+        ({"webhook": {"exemptNamespaces": ["kube-*"]}}, "exemptNamespaces"),
+        ({"webhook": {"exemptNamespaces": ["Shop"]}}, "exemptNamespaces"),
+        ({"webhook": {"exemptNamespaces": ["x" * 64]}}, "exemptNamespaces"),
+        ({"certificates": {"source": "secret"}, "webhook": {"caBundle": "LS0tLS1CRUdJTg=="}}, "caBundle"),
     ],
 )
 def test_w01_what_is_wrong_is_refused_with_its_name(helm: str, values: dict[str, Any], complaint: str) -> None:
@@ -150,13 +159,123 @@ def test_w01_ignore_is_rendered_where_it_is_asked_for_twice(helm: str) -> None:
 
 
 @newest
-def test_w02_the_releases_own_namespace_is_exempt_by_its_name_whatever_it_is_called(helm: str) -> None:
-    text = run(
-        helm, "template", "x", str(CHART), "-n", "elsewhere", values={"webhook": {"exemptNamespaces": ["kube-system"]}}
-    )
-    exempt = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "elsewhere"]}
+@pytest.mark.parametrize("source", ["self", "cert-manager"])
+def test_w11_authorities_that_do_not_know_what_is_served_are_refused(helm: str, source: str) -> None:
+    bundle = VALUES["own-certificate"]["webhook"]
+    with pytest.raises(
+        Refused, match=rf"webhook\.caBundle: .*certificates\.source {source} .* set certificates\.source"
+    ):
+        rendered(helm, {"certificates": {"source": source}, "webhook": bundle})
+    assert rendered(helm, {"certificates": {"source": source}, "webhook": {"caBundle": ""}})
+    # Some write before each certificate whose it is.
+    told = {"caBundle": "# Acme Root 1\n" + bundle["caBundle"]}
+    for configuration in nested(list(rendered(helm, {"certificates": {"source": "secret"}, "webhook": told}).values())):
+        for webhook in configuration["webhooks"]:
+            assert base64.b64decode(webhook["clientConfig"]["caBundle"]).decode() == told["caBundle"]
+
+
+@newest
+@pytest.mark.parametrize("listed", [None, [], ["cni"], ["kube-system", "elsewhere"]])
+def test_w02_what_a_cluster_starts_from_is_exempt_whatever_is_listed(helm: str, listed: list[str] | None) -> None:
+    text = run(helm, "template", "x", str(CHART), "-n", "elsewhere", values={"webhook": {"exemptNamespaces": listed}})
+    own = {"kube-system", "kube-node-lease", "elsewhere"}
     for configuration in nested([one for one in yaml.safe_load_all(text) if one]):
-        assert configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"] == [exempt]
+        (expression,) = configuration["webhooks"][0]["namespaceSelector"]["matchExpressions"]
+        assert (expression["key"], expression["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
+        assert sorted(expression["values"]) == sorted(own | set(listed or ()))
+
+
+RIGHT: dict[str, list[dict[str, Any]]] = {
+    "names and ports": [{"host": host} for host in ("GHCR.io", "a.io:5000", "localhost", "a:1", "docker.io", "x:65535")],
+    "addresses": [{"host": host} for host in ("10.0.0.1", "10.0.0.1:5000", "[::1]:5000", "1.a", "10.io")],
+    "mirrors": [
+        {
+            "host": "m.io",
+            "mirrors": [{"source": "docker.io", "prefix": "m.io/hub__a/b-c/"}, {"source": "docker.io/acme", "prefix": "m.io:5000"}],
+        }
+    ],
+    "logins": [{"host": "a.io", "credentials": {"dockerconfig": "/logins/config.json"}, "realms": ["b.io", "c.io:8443"]}],
+    "authorities": [{"host": "a.io", "ca": "/etc/trusted-images/ca/a.pem"}, {"host": "b.io", "ca": "/mine/b.pem"}],
+    "plain": [{"host": "a.io", "plainHTTP": True}, {"host": "b.io", "plainHTTP": False, "ca": "/mine/b.pem"}],
+}  # fmt: skip
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({}, "host"),
+    ({"host": ""}, "host"),
+    ({"host": "https://b.io"}, "host"),
+    ({"host": "b.io/acme"}, "host"),
+    ({"host": "b.io:"}, "host"),
+    ({"host": "b_c.io"}, "host"),
+    ({"host": "b.io:65536"}, r"registries\[1\]\.host: b\.io:65536: not a port"),
+    ({"host": "127.1"}, r"registries\[1\]\.host: 127\.1: an address that is not written in full"),
+    ({"host": "10.0.0.256:5000"}, "not written in full"),
+    ({"host": "0x7f000001"}, "not written in full"),
+    ({"host": "A.io:443"}, r"registries\[1\]\.host: a\.io stands twice; write all"),
+    ({"host": "b.io", "realms": ["https://c.io"]}, "realms"),
+    ({"host": "b.io", "realms": ["127.1"]}, r"realms\[0\]: 127\.1"),
+    ({"host": "b.io", "mirrors": [{"source": "c.io"}]}, "prefix"),
+    ({"host": "b.io", "mirrors": [{"source": "https://c.io", "prefix": "b.io"}]}, "source"),
+    ({"host": "b.io", "mirrors": [{"source": "c.io", "prefix": "https://b.io/c"}]}, "prefix"),
+    ({"host": "b.io", "mirrors": [{"source": "c.io/UP", "prefix": "b.io"}]}, "source"),
+    ({"host": "b.io", "mirrors": [{"source": "c.io/" + "x" * 250, "prefix": "b.io"}]}, "source"),
+    ({"host": "b.io", "mirrors": [{"source": "c.io", "prefix": "127.1/c"}]}, r"mirrors\[0\]\.prefix: 127\.1"),
+    ({"host": "b.io", "mirrors": [{"source": "docker.io/", "prefix": "b.io"}]}, r"docker\.io has two mirrors"),
+    ({"host": "b.io", "credentials": {}}, "dockerconfig"),
+    (
+        {"host": "b.io", "ca": "/mine/b.pem", "plainHTTP": True},
+        r"registries\[1\]\.ca: without meaning beside plainHTTP",
+    ),
+]
+"""Each beside another entry for a.io, which mirrors Docker Hub."""
+
+
+def settings_of(documents: dict[tuple[str, str], dict[str, Any]]) -> RegistrySettings:
+    """The settings as a replica reads them."""
+    text = documents["ConfigMap", "trusted-images-registries"]["data"]["registries.yaml"]
+    return parse_settings(text.encode(), "registries.yaml")
+
+
+@newest
+@pytest.mark.parametrize("entries", RIGHT.values(), ids=RIGHT)
+def test_registries_reach_the_replicas(helm: str, entries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    values = {"registries": {"registries": entries}, "certificateAuthorities": {"a.pem": PEM}}
+    assert len(settings_of(rendered(helm, values)).hosts) == len(entries)
+
+
+@newest
+@pytest.mark.parametrize(("entry", "complaint"), WRONG)
+def test_f09_what_a_replica_would_not_start_with_is_refused(
+    helm: str, entry: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    beside = {"host": "a.io", "mirrors": [{"source": "index.docker.io", "prefix": "a.io/hub"}]}
+    written = {"registries": [beside, entry]}
+    with pytest.raises(Invalid):
+        parse_settings(json.dumps(written).encode(), "registries.yaml")
+    with pytest.raises(Refused, match=complaint):
+        rendered(helm, {"registries": written})
+
+
+@newest
+@pytest.mark.parametrize(
+    ("ca", "complaint"),
+    [
+        (
+            "/etc/trusted-images/ca/b.pem",
+            r'no key "b\.pem"\. Add it there, with the PEM, or name one that it has \(a\.pem\)',
+        ),
+        ("/etc/trusted-images/./ca//b.pem", 'no key "b.pem"'),
+        ("/etc/trusted-images/ca/deep/a.pem", 'no key "deep/a.pem"'),
+        ("/etc/trusted-images/ca", 'no key ""'),
+        ("a.pem", "no path in the container; a key of certificateAuthorities is at /etc/trusted-images/ca/a.pem"),
+    ],
+)
+def test_f09_an_authority_that_would_be_no_file_is_refused(helm: str, ca: str, complaint: str) -> None:
+    values = {"registries": {"registries": [{"host": "a.io", "ca": ca}]}, "certificateAuthorities": {"a.pem": PEM}}
+    with pytest.raises(Refused, match=complaint):
+        rendered(helm, values)
+    with pytest.raises(Refused, match="certificateAuthorities"):
+        rendered(helm, {"certificateAuthorities": {"a.pem": "/etc/ssl/a.pem"}})
 
 
 @newest
@@ -168,6 +287,21 @@ def test_m07_without_records_there_is_no_right_to_write_them(helm: str) -> None:
     assert not verbs & {("configmaps", "create"), ("configmaps", "update"), ("secrets", "create")}
     with pytest.raises(Refused, match="records"):
         rendered(helm, {"outages": {"records": 20_001}})
+
+
+@newest
+def test_m07_who_administers_a_namespace_writes_its_policies_where_that_is_asked_for(helm: str) -> None:
+    documents = rendered(helm, {"rbac": {"aggregateToView": False, "aggregateToAdmin": True}})
+    roles = {name: one for (kind, name), one in documents.items() if kind == "ClusterRole"}
+    assert set(roles) == {"trusted-images", "trusted-images-admin"}
+    role = roles["trusted-images-admin"]
+    assert [label for label in role["metadata"]["labels"] if "aggregate" in label] == [
+        "rbac.authorization.k8s.io/aggregate-to-admin"
+    ]
+    # Neither cluster policies, nor exceptions, nor anything's status.
+    (rule,) = role["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == (["trusted-images.dev"], ["trustpolicies"])
+    assert rule["verbs"] == ["create", "update", "patch", "delete"]
 
 
 @newest
@@ -207,7 +341,10 @@ def test_the_notes_have_a_first_test_and_the_emergency_line(helm: str) -> None:
     assert "kubectl -n trust-test run unsigned --image=nginx --dry-run=server" in notes
     line = next(one.strip() for one in notes.splitlines() if "delete configmap" in one)
     assert line.endswith("kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration trusted-images")
-    assert line in (ROOT / "docs" / "install.md").read_text("utf-8")
+    # Once for the emergency, once for a release whose image cannot be pulled.
+    page = (ROOT / "docs" / "install.md").read_text("utf-8").splitlines()
+    assert page.count(f"$ {line}") == 2
+    assert page[page.index(f"$ {line}", page.index("## Removing")) + 1].endswith("--no-hooks")
 
 
 def test_every_values_file_is_used() -> None:

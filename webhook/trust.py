@@ -7,12 +7,15 @@ formats implement `Signer`, and neither knows the other.
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, Literal, NewType, Protocol, TypeVar
+from typing import Final, Generic, Literal, NewType, Protocol, TypeVar
 
 import msgspec
 
 from webhook.image import Digest, ImageReference, Repository, Subject
 from webhook.verdict import Proof, Version
+
+BY_REGISTRIES: Final = "under `registries` (the chart's value, or the file of --registries)"
+"""Where the operator says how registries are reached. A cause that ends with it lasts until somebody has written it there."""
 
 
 class Rejected(Exception):

@@ -11,6 +11,7 @@ from webhook.judge.enforce import settle, verdict_of
 from webhook.judge.explain import as_json, denial, details, sentence, warning
 from webhook.judge.workload import Placed, Question
 from webhook.policy.policy import Workload
+from webhook.trust import BY_REGISTRIES
 from webhook.verdict import (
     Allowed,
     Deferred,
@@ -102,6 +103,16 @@ def test_v04_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() ->
     ]
     assert answer.annotations["verdict"] == "denied"
     assert settle(question(), rulings[:2]).code == 503
+
+
+def test_a_retry_is_advised_unless_all_of_it_waits_for_the_operator() -> None:
+    lasting = f"10.0.0.1: is an internal address; an operator can allow it {BY_REGISTRIES}"
+    told = {
+        causes: sentence(ruling(Undecided(causes, SUBJECT)))
+        for causes in [(lasting,), (lasting, lasting), (lasting, "down"), ("down",)]
+    }
+    assert [text.endswith(". A retry may help") for text in told.values()] == [False, False, True, True]
+    assert told[lasting,].endswith(f"policy shop/p: could not verify: {lasting}")
 
 
 def test_v01_an_image_nobody_judged_refuses_everything() -> None:

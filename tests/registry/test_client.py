@@ -42,7 +42,7 @@ from webhook.registry.client import RegistryClient, RegistryPort
 from webhook.registry.dockerconfig import AnonymousKeychain
 from webhook.registry.settings import FixedSettings, RegistrySettings, parse_settings
 from webhook.registry.transport import Timeouts, Transport, is_refused
-from webhook.trust import Credential, Descriptor, Keychain, Platform, Rejected, Unavailable
+from webhook.trust import BY_REGISTRIES, Credential, Descriptor, Keychain, Platform, Rejected, Unavailable
 from webhook.verdict import Allowed, Denied, Finding, Ruling, Undecided
 
 PATH = "shop/app"
@@ -552,8 +552,9 @@ async def test_s01_a_login_does_not_go_to_another_hosts_token_service() -> None:
         w.http.realm = f"http://{thief.http.host}/token"
         with pytest.raises(
             Unavailable, match=r"its token service .* is another host; to log in there, an operator adds"
-        ):
+        ) as refused:
             await w.resolve(keychain=Logins(RIGHT))
+        assert str(refused.value).endswith(BY_REGISTRIES)
         assert thief.http.count() == 0
 
 
@@ -803,8 +804,9 @@ async def test_s05_a_name_of_an_internal_address_is_refused_unless_the_operator_
         port = w.http.host.rpartition(":")[2]
         for name in (f"localhost:{port}", f"127.0.0.1:{port}"):
             client = RegistryClient(RegistrySettings.plain_http_everywhere(), timeouts=QUICK)
-            with pytest.raises(Unavailable, match="internal address"):
+            with pytest.raises(Unavailable, match="internal address") as refused:
                 await client.under(AnonymousKeychain()).resolve(parse_reference(f"{name}/{PATH}:v1"))
+            assert str(refused.value).endswith(f"an operator can allow it {BY_REGISTRIES}")
             await client.close()
             people = RegistryClient(RegistrySettings.plain_http_everywhere(), timeouts=QUICK, private_addresses=True)
             found = await people.under(AnonymousKeychain()).resolve(parse_reference(f"{name}/{PATH}:v1"))

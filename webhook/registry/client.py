@@ -25,6 +25,7 @@ from webhook.registry.documents import Documents, Login
 from webhook.registry.settings import FixedSettings, HostSettings, RegistrySettings, Settings
 from webhook.registry.transport import Answer, Body, Timeouts, Transport
 from webhook.trust import (
+    BY_REGISTRIES,
     Access,
     Attachments,
     Credential,
@@ -421,7 +422,7 @@ class RegistryClient:
             if not auth.may_see(url, registry):
                 raise Unavailable(
                     f"{registry.host}: its token service {auth.realm_host(url)} is another host; to log in there, an operator"
-                    f" adds `realms: [{auth.realm_host(url)}]` to it in registries.yaml"
+                    f" adds `realms: [{auth.realm_host(url)}]` to it {BY_REGISTRIES}"
                 )
             if credential.identity_token:
                 form = {

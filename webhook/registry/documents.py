@@ -18,7 +18,7 @@ from webhook.parsing import quote
 from webhook.registry.auth import LoginRefused
 from webhook.registry.settings import HostSettings
 from webhook.registry.transport import Answer, Body, Transport
-from webhook.trust import Access, Credential, Rejected, Unavailable
+from webhook.trust import BY_REGISTRIES, Access, Credential, Rejected, Unavailable
 
 Authorized = Callable[[HostSettings, yarl.URL, int, Credential | None, dict[str, str], str], Awaitable[Answer]]
 """Asks with one login or none, answering a challenge with a token for the scope."""
@@ -72,7 +72,7 @@ class Documents:
         target = _parse(url)
         host = self._transport.of(target)
         if target.scheme == "http" and not (insecure_http or host.plain_http):
-            raise Rejected(f"{quote(url, 120)}: plain HTTP; an operator can allow it for the host in registries.yaml")
+            raise Rejected(f"{quote(url, 120)}: plain HTTP; an operator can allow it for the host {BY_REGISTRIES}")
         # Whoever chose the authority could read what is sent.
         access = login.access if login is not None and ca is None and login.registry == host.host else ()
         host = host if ca is None else replace(host, authority=ca)

@@ -28,7 +28,7 @@ from webhook import limits
 from webhook.image import DOCKER_HUB
 from webhook.registry.settings import HostSettings, Settings
 from webhook.registry.share import Held, Share
-from webhook.trust import Rejected, Unavailable
+from webhook.trust import BY_REGISTRIES, Rejected, Unavailable
 
 _DOCKER_HUB_API: Final = "registry-1.docker.io"
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
@@ -310,7 +310,7 @@ class Transport:
         if is_refused(host, private=True):
             raise Unavailable(f"{host}: is an address that is never asked")
         if not self._allows(host, url.port or 0, host):
-            raise Unavailable(f"{host}: is an internal address; an operator can allow it in registries.yaml")
+            raise Unavailable(f"{host}: is an internal address; an operator can allow it {BY_REGISTRIES}")
 
     def _allows(self, host: str, port: int, address: str) -> bool:
         if host in self._proxies or not is_refused(address, private=self._private):
@@ -350,7 +350,7 @@ class Transport:
                 context.minimum_version = ssl.TLSVersion.TLSv1_2
                 kept = self._contexts[ca] = (changed, context)
         except (OSError, ssl.SSLError) as e:
-            raise Unavailable(f"the certificate authority {ca} of registries.yaml cannot be read") from e
+            raise Unavailable(f"the certificate authority {ca} cannot be read, which stands {BY_REGISTRIES}") from e
         return kept[1]
 
     async def close(self) -> None:
@@ -372,7 +372,7 @@ def _cause(error: Exception, host: str) -> Exception:
         case aiohttp.ClientConnectorSSLError() | aiohttp.ClientSSLError() | ssl.SSLError():
             return Unavailable(f"{host}: no TLS connection (is it a plain HTTP registry?)")
         case aiohttp.ClientConnectorError(os_error=Refused()):
-            return Unavailable(f"{host}: has an internal address; an operator can allow it in registries.yaml")
+            return Unavailable(f"{host}: has an internal address; an operator can allow it {BY_REGISTRIES}")
         case aiohttp.ClientConnectorDNSError():
             return Unavailable(f"{host}: its name cannot be resolved")
         case aiohttp.ClientConnectorError():

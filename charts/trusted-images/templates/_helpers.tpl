@@ -59,8 +59,14 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 {{- $name := include "trusted-images.fullname" . -}}
 {{- $client := dict "service" (dict "name" $name "namespace" .Release.Namespace "port" 443) -}}
-{{- if .Values.webhook.caBundle }}{{- $_ := set $client "caBundle" (.Values.webhook.caBundle | b64enc) -}}{{- end -}}
-{{- $exempt := append .Values.webhook.exemptNamespaces .Release.Namespace | uniq -}}
+{{- with .Values.webhook.caBundle -}}
+{{- if ne $.Values.certificates.source "secret" -}}
+{{- fail (printf "webhook.caBundle: the authorities of a certificate of your own; with certificates.source %s API servers would refuse what is served, and with it every Pod. Leave it empty, or set certificates.source to secret" $.Values.certificates.source) -}}
+{{- end -}}
+{{- $_ := set $client "caBundle" (b64enc .) -}}
+{{- end -}}
+{{- /* Whatever is written: without these two no cluster starts, and without its own namespace the webhook does not. */ -}}
+{{- $exempt := concat (list "kube-system" "kube-node-lease") (default (list) .Values.webhook.exemptNamespaces) (list .Release.Namespace) | uniq -}}
 {{- $own := dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" $exempt -}}
 {{- $expressions := prepend (default (list) .Values.webhook.namespaceSelector.matchExpressions) $own -}}
 {{- $selector := dict "matchExpressions" $expressions -}}
