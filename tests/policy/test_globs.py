@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from webhook import limits
 from webhook.image import parse_reference
 from webhook.parsing import Invalid
-from webhook.policy.globs import EVERYTHING, parse_image_glob, parse_name_glob
+from webhook.policy.globs import EVERYTHING, parse_image_glob, parse_name_glob, parse_namespace_glob
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -273,10 +273,34 @@ def test_d05_no_pattern_makes_matching_explode() -> None:
     assert not parse_name_glob("*a" * 100 + "b").matches("a" * 253)
 
 
-@pytest.mark.parametrize("text", ["", "Shop", "shop_a", "a/b", "a b", "a" * 254, "ä"])
-def test_a_name_glob_that_no_name_can_match_is_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "Shop", "shop_a", "a/b", "a b", "a" * 254, "ä", ".*", "*.", "-*", "*-", "prod-.*", "a..*", "*.-*", "[a-z]*"],
+)
+def test_p01_a_name_glob_that_no_name_can_match_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="matches no name"):
         parse_name_glob(text)
+    with pytest.raises(Invalid, match="matches no name"):
+        parse_namespace_glob(text)
+
+
+@pytest.mark.parametrize("text", ["prod.*", "*.*", "a.b", "a" * 64 + "*"])
+def test_p01_a_glob_that_no_namespace_can_match_is_refused(text: str) -> None:
+    assert parse_name_glob(text).matches(text.replace("*", "1"))
+    with pytest.raises(Invalid, match="matches no name of a namespace"):
+        parse_namespace_glob(text)
+
+
+@given(
+    st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True),
+    st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10))),
+)
+def test_p01_no_glob_is_refused_that_matches_a_namespace(name: str, holes: list[tuple[int, int]]) -> None:
+    glob = name
+    for start, length in holes:
+        glob = glob[:start] + "*" + glob[start + length :]
+    assert parse_namespace_glob(glob).matches(name)
+    assert parse_name_glob(f"{glob}.x").matches(f"{name}.x")
 
 
 def test_name_globs_print_and_know_whether_they_mean_one_name() -> None:

@@ -24,7 +24,10 @@ _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _WILDCARD: Final = re.compile(r"\*+")
 _REGEX_WILDCARD: Final = re.compile(r"(?:\.+[*+]+)+")
 _TAG_TEXT: Final = re.compile(r"[a-zA-Z0-9_.*-]{1,256}")
-_NAME_TEXT: Final = re.compile(r"[a-z0-9.*-]{1,253}")
+_NAME_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_NAME: Final = re.compile(rf"{_NAME_LABEL}(?:\.{_NAME_LABEL})*")
+_MAX_NAME: Final = 253
+_MAX_NAMESPACE: Final = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +339,20 @@ class NameGlob:
 
 def parse_name_glob(text: str) -> NameGlob:
     """The glob that `text` writes. Raises `Invalid` if no Kubernetes name can match it."""
-    if not _NAME_TEXT.fullmatch(text):
+    # A letter fits beside whatever a name may have, as in a component of a path.
+    if len(text) > _MAX_NAME or not _NAME.fullmatch(_WILDCARD.sub("a", text)):
         raise Invalid(
-            f"{quote(text, 60)}: matches no name (lower-case letters, digits, `-`, `.`, and `*` for any of them)"
+            f"{quote(text, 60)}: matches no name (lower-case letters, digits, `-` and `.` between them, and `*` for any characters)"
         )
     return NameGlob(text)
+
+
+def parse_namespace_glob(text: str) -> NameGlob:
+    """The glob that `text` writes. Raises `Invalid` if no namespace can match it: their names are labels, which have no dot."""
+    glob = parse_name_glob(text)
+    if "." in text or _least(text) > _MAX_NAMESPACE:
+        raise Invalid(
+            f"{quote(text, 60)}: matches no name of a namespace, which has no dot and at most {_MAX_NAMESPACE} characters;"
+            " `*` alone stands for any characters"
+        )
+    return glob

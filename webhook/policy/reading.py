@@ -18,6 +18,7 @@ from webhook.policy.globs import (
     NameGlob,
     parse_image_glob,
     parse_name_glob,
+    parse_namespace_glob,
     parse_namespaced_glob,
 )
 from webhook.policy.keyref import Inline, parse_keyref
@@ -101,13 +102,17 @@ class Reader:
         """Globs on names of Kubernetes."""
         return self.each(texts, path, parse_name_glob)
 
+    def namespace_globs(self, texts: Iterable[str], path: str) -> tuple[NameGlob, ...]:
+        """Globs on names of namespaces."""
+        return self.each(texts, path, parse_namespace_glob)
+
     def namespaces(self, spec: NamespacesSpec | None) -> NamespaceMatch | None:
         """Which namespaces are meant."""
         if spec is None:
             return None
         return NamespaceMatch(
-            self.name_globs(spec.match, "spec.namespaces.match"),
-            self.name_globs(spec.exclude, "spec.namespaces.exclude"),
+            self.namespace_globs(spec.match, "spec.namespaces.match"),
+            self.namespace_globs(spec.exclude, "spec.namespaces.exclude"),
             self.selector(spec.selector, "spec.namespaces.selector"),
         )
 
@@ -115,7 +120,7 @@ class Reader:
         """Where policies of namespaces stand in."""
         return tuple(
             Delegation(
-                self.name_globs(spec.namespaces, f"spec.delegate[{i}].namespaces"),
+                self.namespace_globs(spec.namespaces, f"spec.delegate[{i}].namespaces"),
                 self.each(spec.images, f"spec.delegate[{i}].images", parse_namespaced_glob),
             )
             for i, spec in enumerate(specs)
