@@ -265,15 +265,11 @@ class Judge:
     ) -> None:
         async with turns:
             found = await _value_of(self._fetch(case, signer, claim, keychain, registry))
-        match found:
-            case None:
-                return
-            case Unavailable():
-                case.findings[claim.subject.digest, signer] = Unknown((str(found),))
-            case Rejected():
-                case.findings[claim.subject.digest, signer] = Unsatisfied((str(found),))
-            case _:
-                case.findings[claim.subject.digest, signer] = found
+        if isinstance(found, Unavailable):
+            found = Unknown((str(found),))
+        elif isinstance(found, Rejected):
+            found = Unsatisfied((str(found),))
+        case.findings |= {} if found is None else {(claim.subject.digest, signer): found}
 
     async def _fetch(
         self, case: Case, signer: Signer, claim: Claim, keychain: Keychain, registry: Registry
