@@ -59,7 +59,7 @@ async def operated(tmp_path: Path) -> AsyncIterator[Operated]:
         server.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {})
         server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(WANTED)}})
         server.put("/api/v1/namespaces/shop", {})
-        signer = {"name": "no", "static": {"allow": False, "reason": "deny by default"}}
+        signer = {"name": "one", "static": {"allow": True, "digests": ["sha256:" + "0" * 64], "reason": "it is ours"}}
         document = {"metadata": {"name": "base", "generation": 1}, "spec": written(signer, images=("**",))}
         server.put(f"/apis/{API_VERSION}/clustertrustpolicies/base", document)
         process = await asyncio.create_subprocess_exec(
