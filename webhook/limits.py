@@ -22,6 +22,8 @@ MAX_BEHIND_PER_NAMESPACE: Final = 16
 """Images whose evidence is read to its end behind an answer that could not wait for it, in all and for one namespace."""
 MAX_JUDGED_AT_ONCE: Final = 16
 """Distinct images of one review that are judged concurrently."""
+DENIAL_GRACE_SECONDS: Final = 0.5
+"""Seconds for which a denial waits for what is being read already, so that it can name all who are missing."""
 MAX_FOUND_AT_ONCE: Final = 64
 """Signers, times images of platforms, whose evidence for one image is being fetched: every signer of two policies at their limit."""
 MAX_WAITING_REVIEWS: Final = 500

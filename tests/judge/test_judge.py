@@ -880,6 +880,8 @@ async def test_r03_beside_a_digest_the_tag_decides_nothing(world: World) -> None
         (("a", "b"), "a and b", '"a" (key A) and "b" (key B)'),
         (("c", "b"), "c and b", '"b" (key B)'),
         (("a", "b"), "2 of (a, b)", 'so that `2 of (a, b)` holds; missing: "a" (key A), "b" (key B)'),
+        (("a", "c", "b"), "2 of (a, b, c)", 'holds; missing: "a" (key A), "b" (key B)'),
+        (("c", "a", "b"), "c and a and b", '"a" (key A) and "b" (key B)'),
         (("a", "b", "c"), "a and b or c and b", "so that `((a and b) or (c and b))` holds; missing:"),
     ],
 )
@@ -894,6 +896,8 @@ async def test_the_fix_says_what_is_missing(
     for name in ("a", "b"):
         fix = fix.replace(f"(key {name.upper()})", f"(key {key(name).fingerprint[:23]}…)")
     assert fix in str(outcome.fix)
+    # Whoever has signed is not told to.
+    assert key("c").fingerprint[:23] not in str(outcome.fix)
 
 
 async def test_nobody_is_told_to_sign_with_nobody(world: World) -> None:

@@ -42,7 +42,7 @@ from webhook.trust import (
     Untrusted,
     format_of,
 )
-from webhook.verdict import Finding, Judgement, Proof, Satisfied, Unknown, Unsatisfied
+from webhook.verdict import Denied, Finding, Judgement, Proof, Ruling, Satisfied, Unknown, Unsatisfied
 
 _log = logging.getLogger(__name__)
 
@@ -246,6 +246,11 @@ class Judge:
             waiting = set(tasks)
             while waiting and judgements_on(case) is None:
                 _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if waiting and any(
+                isinstance(one, Ruling) and isinstance(one.outcome, Denied) for one in judgements_on(case) or ()
+            ):
+                # It will not be admitted; who is missing besides is worth a moment, or people would learn it one by one.
+                await asyncio.wait(waiting, timeout=limits.DENIAL_GRACE_SECONDS)
         finally:
             for task in tasks:
                 task.cancel()

@@ -251,7 +251,8 @@ def _fix(case: Case, policy: Policy, subject: Subject) -> str | None:
         for demand in policy.wanted
         if not isinstance(demand.signer, Unresolved)
         and demand.signer.fingerprints()
-        and not isinstance(over_all(case, policy, demand), Satisfied)
+        # Not those nobody has looked for any more: they may have signed.
+        and isinstance(over_all(case, policy, demand), Unsatisfied)
     }
     if not lacking or policy.require is None:
         return None
