@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Hashable
 
 import pytest
 
+from webhook import limits
 from webhook.image import Digest, Repository, Subject
 from webhook.policy.window import Windowed, shown, span
 from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
@@ -90,6 +91,13 @@ def test_a_signature_has_an_age() -> None:
     assert check(fresh).valid_until == T
     with pytest.raises(Rejected, match="the signature is of 2026-11-24T12:00:00Z, which is more than 24h ago"):
         check(fresh, T + dt.timedelta(seconds=1))
+
+
+def test_c08_a_signature_of_times_to_come_is_not_fresh() -> None:
+    skew = dt.timedelta(seconds=limits.MAX_CLOCK_SKEW)
+    assert check(Windowed(Timed(T + skew), max_age=DAY))
+    with pytest.raises(Rejected, match="which is still to come"):
+        check(Windowed(Timed(T + skew + dt.timedelta(seconds=1)), max_age=DAY))
 
 
 def test_v01_a_signature_without_a_trusted_time_has_no_age() -> None:

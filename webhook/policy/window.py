@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Hashable, Iterable
 from dataclasses import dataclass, replace
 
+from webhook import limits
 from webhook.image import Repository
 from webhook.trust import Claim, Evidence, Registry, Rejected, Signer, Untrusted
 from webhook.verdict import Proof
@@ -70,9 +71,12 @@ class Windowed:
 
 
 def until_too_old(at: dt.datetime | None, max_age: dt.timedelta, now: dt.datetime, what: str) -> dt.datetime:
-    """When something of this time will be too old. Raises `Rejected` if it is, or if its time is not known."""
+    """When something of this time will be too old. Raises `Rejected` if it is, if its time is not known, or if that is still to come."""
     if at is None:
         raise Rejected(f"{what} has no trusted time, so no age, and at most {span(max_age)} is accepted")
+    if at - now > dt.timedelta(seconds=limits.MAX_CLOCK_SKEW):
+        # Whoever judges at an earlier time asks what was fresh then.
+        raise Rejected(f"{what} is of {shown(at)}, which is still to come")
     if now - at > max_age:
         raise Rejected(f"{what} is of {shown(at)}, which is more than {span(max_age)} ago")
     return at + max_age
