@@ -419,7 +419,7 @@ async def test_a_referrer_of_another_image_is_rejected(registry: FakeRegistry, i
     assert reasons == [f"referrer {listed[:19]}…: refers to another image"]
 
 
-async def test_a_referrer_that_is_listed_and_gone_is_named(registry: FakeRegistry, image: Digest) -> None:
+async def test_f11_a_referrer_that_is_listed_and_gone_is_named(registry: FakeRegistry, image: Digest) -> None:
     gone = f"sha256:{'7' * 64}"
     list_in_fallback(registry, PATH, image, gone)
     list_in_fallback(registry, PATH, image, "sha256:nonsense")

@@ -655,6 +655,18 @@ def test_v05_nothing_but_an_outage_is_ever_let_in(said: list[tuple[str, str, str
     assert answer.allowed is not any(stubborn)
 
 
+async def test_f30_what_ends_ends_by_the_clock_on_the_wall_wherever_that_jumps(world: World) -> None:
+    """Deadlines go by another clock: a jump ends no review."""
+    digest = world.signed()
+    ends = {"notAfter": (world.now + dt.timedelta(minutes=30)).isoformat()}
+    world.put(policy("shop/web", {"signers": [{**SIGNED["signers"][0], "validity": ends}]}))
+    image = f"{HOST}/app@{digest}"
+    for hours, allowed in ((0, True), (-1, True), (1, False), (0, True), (24 * 365, False)):
+        world.now = captures.NOW + dt.timedelta(hours=hours)
+        world.restart()
+        assert (await world.ask(image)).allowed is allowed, hours
+
+
 def test_a_ruling_of_no_policy_is_nobodys_to_bear_with() -> None:
     ruling = Ruling((PLACE,), "x", None, Undecided(("down",), outage=True))
     outages = Outages({}, KnownGood(), NOW)

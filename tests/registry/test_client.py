@@ -5,6 +5,8 @@ import base64
 import contextlib
 import datetime as dt
 import json
+import os
+import resource
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -288,7 +290,7 @@ async def test_r07_r02_a_manifest_that_could_be_two_things_is_rejected(
             await w.resolve()
 
 
-async def test_r02_other_bytes_than_those_of_the_digest_are_rejected() -> None:
+async def test_r02_f08_other_bytes_than_those_of_the_digest_are_rejected() -> None:
     async with world() as w:
         other = w.registry.manifests[PATH, w.registry.push_image(PATH, "other", b"other")].body
         w.script(f"/manifests/{w.digest}", answers(other, {"Content-Type": OCI_MANIFEST}))
@@ -313,7 +315,7 @@ async def test_r02_blobs_are_hashed_and_of_the_size_that_was_said() -> None:
             await w.port().blob(repository, Descriptor(short, "x", 7), 100)
 
 
-async def test_d02_an_endless_answer_is_cut_off() -> None:
+async def test_d02_f13_an_endless_answer_is_cut_off() -> None:
     async with world() as w:
         w.script("/manifests/v1", endless())
         with pytest.raises(Rejected, match="an answer of more than 4194304 bytes"):
@@ -500,7 +502,7 @@ async def test_every_login_is_tried_as_the_kubelet_does(bearer: bool) -> None:
 
 
 @pytest.mark.parametrize("bearer", [True, False])
-async def test_v03_a_wrong_login_is_an_outage_and_not_a_denial(bearer: bool) -> None:
+async def test_v03_f05_a_wrong_login_is_an_outage_and_not_a_denial(bearer: bool) -> None:
     async with world(users={"user": "right"}, bearer=bearer, anonymous=False) as w:
         with pytest.raises(Unavailable, match="refuse"):
             await w.resolve(keychain=Logins(WRONG))
@@ -525,7 +527,7 @@ async def test_a_token_serves_many_requests_and_its_challenge_is_met_once() -> N
         assert w.http.count("manifests") <= 21
 
 
-async def test_a_token_that_ended_early_is_replaced() -> None:
+async def test_f05_a_token_that_ended_early_is_replaced() -> None:
     async with world(bearer=True) as w:
         await w.resolve()
         w.http.tokens.clear()
@@ -696,6 +698,20 @@ async def test_f02_a_name_that_does_not_resolve() -> None:
     with pytest.raises(Unavailable, match=r"cannot be resolved|no answer|internal address"):
         await client.under(AnonymousKeychain()).resolve(parse_reference("nowhere.invalid/a:v1"))
     await client.close()
+
+
+async def test_f38_without_descriptors_it_is_an_outage_that_ends() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with world() as w:
+        lowest_free = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            with pytest.raises(Unavailable, match="Too many open files"):
+                await w.resolve()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert await w.resolve() == w.digest
 
 
 async def test_s06_requests_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
