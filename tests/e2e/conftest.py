@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.laboratory import Lab, given_or_made, laboratory
+from tests.e2e.load import FIGURES
 from tests.e2e.tools import Cluster, missing, until
 
 
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             reporter.write_line(f"\n!!! {reason}\n", red=True, bold=True)
         for item in items:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was asked while something happened, and what came of it."""
+    if FIGURES:
+        terminalreporter.write_sep("-", "Pods asked for under load")
+        for line in FIGURES:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

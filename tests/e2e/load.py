@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import subprocess
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 
 from tests.e2e.tools import Cluster, Failed
 
+FIGURES: list[str] = []
+"""What each load came to, for the end of the run."""
 _THREADS = 2
 _PAUSE = 0.02
 
@@ -53,6 +56,11 @@ def load(
             thread.join(30)
         proxy.terminate()
         proxy.communicate()
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].partition(" ")[0]
+        FIGURES.append(
+            f"{test}: {answers.admitted} admitted, {answers.refused} refused, wrongly"
+            f" {len(answers.wrongly_admitted)} and {len(answers.wrongly_refused)}"
+        )
 
 
 def _ask(

@@ -110,13 +110,20 @@ def test_f01_a_registry_that_is_down_is_told(lab: Lab, shop: str) -> None:
     until(lambda: lab.cluster.try_out(pod(image), shop), "the registry back", 30)
 
 
-def test_f29_a_leader_that_dies_is_followed_by_another(lab: Lab, shop: str) -> None:
+def test_f29_a_leader_that_leaves_is_followed_by_another_and_nobody_notices(
+    lab: Lab, shop: str, images: dict[str, str]
+) -> None:
     leader = lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"]
-    lab.cluster.kubectl("delete", "pod", leader, "-n", NAMESPACE, "--grace-period=0", "--force")
-    next_one = until(
-        lambda: (name := lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"]) not in {leader, ""} and name,
-        "another leader", 60,
-    )  # fmt: skip
+    with load(lab.cluster, shop, wanted=pod(images["signed"]), unwanted=pod(images["unsigned"])) as answers:
+        lab.cluster.kubectl("delete", "pod", leader, "-n", NAMESPACE, "--wait=false")
+        next_one = until(
+            lambda: (name := lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"]) not in {leader, ""} and name,
+            "another leader", 60,
+        )  # fmt: skip
+        until(lambda: leader not in lab.replicas() and len(lab.replicas()) == 3, "three replicas", 90)
+    assert answers.wrongly_refused == []
+    assert answers.wrongly_admitted == []
+    assert min(answers.admitted, answers.refused) > 10
     assert next_one in lab.replicas()
     lab.cluster.apply(lab.policy("shop", shop, message="changed"))
     until(
@@ -165,6 +172,30 @@ def test_all_replicas_killed_fails_closed_and_heals(lab: Lab, shop: str, images:
     until(lambda: lab.cluster.try_out(pod(images["signed"]), shop), "reviews answered", 30)
     assert "no signature by" in refused(lab, pod(images["unsigned"]), shop)
     assert conditions(lab, shop)["Ready"] == "InForce"
+
+
+def test_f29_a_leader_that_dies_is_followed_by_another(lab: Lab) -> None:
+    leader = lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"]
+    lab.cluster.kubectl("delete", "pod", leader, "-n", NAMESPACE, "--grace-period=0", "--force")
+    until(
+        lambda: lab.cluster.get("lease", "trusted-images", "-n", NAMESPACE)["spec"]["holderIdentity"] not in {leader, ""},
+        "another leader", 60,
+    )  # fmt: skip
+    until(lambda: len(lab.replicas()) == 3, "three replicas", 90)
+
+
+def test_f21_an_api_server_that_restarts_finds_us_as_before(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    node = ("docker", "exec", f"{lab.cluster.name}-control-plane")
+    with load(lab.cluster, shop, wanted=pod(images["signed"]), unwanted=pod(images["unsigned"])) as answers:
+        process = run(*node, "pgrep", "-x", "kube-apiserver").split()[0]
+        run(*node, "kill", "-9", process)
+        until(lambda: run(*node, "pgrep", "-x", "kube-apiserver").split() != [process], "another API server", 90)
+        until(lambda: lab.cluster.try_out(pod(images["signed"]), shop), "reviews answered", 90)
+        time.sleep(10)
+    assert answers.wrongly_admitted == []
+    # It was not there for some seconds, which is nobody's refusal.
+    assert [text for text in answers.wrongly_refused if "webhook" in text] == []
+    assert min(answers.admitted, answers.refused) > 10
 
 
 def test_w02_a_restarted_node_heals_by_itself(lab: Lab, shop: str, images: dict[str, str]) -> None:
