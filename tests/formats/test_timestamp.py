@@ -56,7 +56,9 @@ def test_a_root_alone_is_enough_where_the_token_brings_the_rest() -> None:
 
 def test_what_is_lacking_where_nobody_brings_the_authoritys_certificate_is_told() -> None:
     bare = timestamp(TSA, MESSAGE, certificates=[])
-    with pytest.raises(Rejected, match="timestamp: the token brings no certificate, so the authority's own has to stand"):
+    with pytest.raises(
+        Rejected, match="timestamp: the token brings no certificate, so the authority's own has to stand"
+    ):
         verify_timestamp(bare, MESSAGE, trusted(ROOT, BETWEEN))
     stranger = issue("stranger", ROOT, purposes=[TIME_STAMPING])
     with pytest.raises(Rejected, match="not signed by an authority that is trusted"):
