@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tests import captures
 from tests.fake.hardware import YubiKey
+from tests.judge.test_deny import Known, signed
 from tests.judge.test_judge import World
 from tests.policies import HOME
 from webhook import keys
@@ -73,7 +74,39 @@ def test_policies_in_the_pages_are_right(where: str, text: str) -> None:
     references = parse.key_references(document.spec, FORMATS)
     materials = keys.resolve(references, document.key, HOME, read_any_key)
     policy = parse.parse_policy(document.key, document.spec, materials, FORMATS, HOME)
-    assert policy.signers, where
+    assert policy.signers or policy.terms.deny, where
+
+
+INCIDENTS = {
+    name: next(text for _, text in blocks("ClusterTrustPolicy") if f"{{name: {name}}}" in text)
+    for name in ("incident-4711", "incident-4712")
+}
+
+
+@pytest.mark.parametrize(
+    ("incident", "signer", "denied"),
+    [
+        # The one for the whole cluster touches nobody whom it does not name, with a time or without.
+        ("incident-4711", Known("SHA256:e0dec"), False),
+        ("incident-4711", Known(serial="1f0a5c"), True),
+        ("incident-4711", Known("issuer=https://accounts.example,subject=ci@example.com"), True),
+        ("incident-4712", Known(signed_at=datetime(2026, 11, 21, 18, 30, tzinfo=UTC)), False),
+        ("incident-4712", Known(signed_at=datetime(2026, 11, 21, 18, tzinfo=UTC)), True),
+        ("incident-4712", Known("SHA256:e0dec"), True),
+    ],
+)
+async def test_the_denials_in_the_reference_deny_what_it_says(incident: str, signer: Known, *, denied: bool) -> None:
+    document = parse_document(yaml.safe_load(INCIDENTS[incident]))
+    denies = parse.parse_policy(document.key, document.spec, {}, FORMATS, HOME)
+    world = World()
+    world.judge = Judge(
+        world.registries, pool=world.pool, now=lambda: datetime(2026, 11, 25, tzinfo=UTC), observer=world.counter
+    )
+    world.registry.push_image("acme/shop/web", "v1")
+    with world.pool:
+        rulings = await world.rulings([signed(signer), denies], "ghcr.io/acme/shop/web:v1")
+    assert any(isinstance(one.outcome, Denied) for one in rulings) is denied
+    assert any("without a trusted time" in note for note in parse.warnings(denies)) is denies.terms.deny.has_times
 
 
 @pytest.mark.parametrize(("where", "text"), list(blocks("kind: TrustException")))

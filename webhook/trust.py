@@ -17,6 +17,9 @@ from webhook.verdict import Proof, Version
 BY_REGISTRIES: Final = "under `registries` (the chart's value, or the file of --registries)"
 """Where the operator says how registries are reached. A cause that ends with it lasts until somebody has written it there."""
 
+NOT_IN_FILES: Final = "not found in the policy files"
+"""How a cause ends that lasts until somebody has put what is missing into the files that policies are read from."""
+
 
 class Rejected(Exception):
     """The evidence was read in full, and it does not satisfy. `versions`: of metadata in it that is genuine all the same."""

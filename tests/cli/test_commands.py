@@ -98,6 +98,27 @@ async def test_verify_says_what_to_do(registry: HTTPRegistry, policy: str) -> No
     assert "Fix: sign " in result.output
 
 
+async def test_verify_and_check_warn_of_dangerous_policies_once(
+    registry: HTTPRegistry, policy: str, tmp_path: Path
+) -> None:
+    images = [f"{registry.host}/shop/{name}:v1" for name in ("signed", "other")]
+    manifest = tmp_path / "deployment.yaml"
+    manifest.write_text(yaml.safe_dump(deployment(*images)))
+    commands: list[list[str]] = [["verify", *images], ["check", "-f", str(manifest)]]
+    options = ["-p", policy, "-n", "shop", "--plain-http", "-o", "json"]
+    for command in commands:
+        assert "warning" not in (await run(*command, *options)).stderr
+    document = yaml.safe_load(Path(policy).read_text())
+    document["spec"]["signers"].append({"name": "anything", "static": {"allow": True, "reason": "incident"}})
+    Path(policy).write_text(yaml.safe_dump(document))
+    for command in commands:
+        result = await run(*command, *options)
+        (line,) = [line for line in result.stderr.splitlines() if "warning" in line]
+        assert line.startswith('kubectl-trust: warning: policy shop/web: signer "anything": static allows every image')
+        # Standard output holds nothing else.
+        assert {one["verdict"] for one in json.loads(result.stdout)} == {"allowed"}
+
+
 async def test_verify_in_json_is_for_scripts(registry: HTTPRegistry, policy: str) -> None:
     image = f"{registry.host}/shop/signed:v1"
     result = await run("verify", image, "-p", policy, "-n", "shop", "--plain-http", "-o", "json")

@@ -42,7 +42,7 @@ async def test_v02_verify_and_check_judge_as_a_cluster_would(registry: HTTPRegis
     text = await run("verify", image, "-n", "shop", *options)
     assert text.exit_code == 0
     assert "let in unverified by onOutage: warn: could not verify" in text.output
-    (entry,) = json.loads((await run("verify", image, "-n", "shop", *options, "-o", "json")).output)
+    (entry,) = json.loads((await run("verify", image, "-n", "shop", *options, "-o", "json")).stdout)
     assert entry["policies"][0]["outage"] == {"action": "warn", "verifiedAt": None}
     assert entry["policies"][0]["satisfied"] is None
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop"}}

@@ -54,6 +54,17 @@ def test_a_root_alone_is_enough_where_the_token_brings_the_rest() -> None:
         verify_timestamp(timestamp(TSA, MESSAGE), MESSAGE, trusted(ROOT))
 
 
+def test_what_is_lacking_where_nobody_brings_the_authoritys_certificate_is_told() -> None:
+    bare = timestamp(TSA, MESSAGE, certificates=[])
+    with pytest.raises(
+        Rejected, match="timestamp: the token brings no certificate, so the authority's own has to stand"
+    ):
+        verify_timestamp(bare, MESSAGE, trusted(ROOT, BETWEEN))
+    stranger = issue("stranger", ROOT, purposes=[TIME_STAMPING])
+    with pytest.raises(Rejected, match="not signed by an authority that is trusted"):
+        verify_timestamp(bare, MESSAGE, trusted(ROOT, BETWEEN, stranger))
+
+
 def test_the_baseline_policy_is_right_within_a_second_where_nothing_is_said() -> None:
     second, baseline = dt.timedelta(seconds=1), "0.4.0.2023.1.1"
     assert verify_timestamp(timestamp(TSA, MESSAGE, policy=baseline), MESSAGE, ALL) == Timestamp(NOW, second)

@@ -104,6 +104,14 @@ async def test_c08_what_a_deny_list_names_does_not_count(
     assert not (await world.answer([signed(signer), denying(**spec)], APP)).allowed
 
 
+async def test_signatures_that_are_refused_alike_are_told_once(world: World) -> None:
+    both = signed(Known(serial="1f"), Known("somebody else", serial="1f"), require="s0 and s1")
+    (ruling, denial) = await world.rulings([both, denying(certSerials=["1f"])], APP)
+    assert isinstance(ruling.outcome, Allowed)
+    assert isinstance(denial.outcome, Denied)
+    assert denial.outcome.reasons == ("signed with certificate 1f, which is on the policy's deny list",)
+
+
 @pytest.mark.parametrize(
     ("signer", "spec"),
     [

@@ -11,7 +11,7 @@ from webhook.judge.enforce import settle, verdict_of
 from webhook.judge.explain import as_json, denial, details, sentence, warning
 from webhook.judge.workload import Placed, Question
 from webhook.policy.policy import Workload
-from webhook.trust import BY_REGISTRIES
+from webhook.trust import BY_REGISTRIES, NOT_IN_FILES
 from webhook.verdict import (
     Allowed,
     Deferred,
@@ -105,13 +105,15 @@ def test_v04_one_refusal_among_many_refuses_all_and_a_denial_outranks_doubt() ->
     assert settle(question(), rulings[:2]).code == 503
 
 
-def test_a_retry_is_advised_unless_all_of_it_waits_for_the_operator() -> None:
+def test_a_retry_is_advised_unless_all_of_it_waits_for_somebody_to_write_something() -> None:
     lasting = f"10.0.0.1: is an internal address; an operator can allow it {BY_REGISTRIES}"
+    missing = f"ConfigMap shop/release {NOT_IN_FILES}"
     told = {
         causes: sentence(ruling(Undecided(causes, SUBJECT)))
-        for causes in [(lasting,), (lasting, lasting), (lasting, "down"), ("down",)]
+        for causes in [(lasting,), (lasting, missing), (missing,), (lasting, "down"), (missing, "down"), ("down",)]
     }
-    assert [text.endswith(". A retry may help") for text in told.values()] == [False, False, True, True]
+    advised = [text.endswith(". A retry may help") for text in told.values()]
+    assert advised == [False, False, False, True, True, True]
     assert told[lasting,].endswith(f"policy shop/p: could not verify: {lasting}")
 
 

@@ -16,6 +16,7 @@ import typer
 from webhook.cli import hosting
 from webhook.cli.hosting import Tuf
 from webhook.formats import FORMATS
+from webhook.judge import explain
 from webhook.judge.decide import Decider
 from webhook.keys.files import Loaded, ReadRemote, ask_nobody, load_files
 from webhook.keys.pkcs11 import Modules
@@ -25,6 +26,7 @@ from webhook.memory.store import PolicyStore
 from webhook.memory.uses import UsesHere
 from webhook.observe.metrics import Metrics
 from webhook.parsing import Invalid
+from webhook.policy import parse
 from webhook.policy.policy import Policy
 from webhook.registry.client import RegistryClient
 from webhook.registry.dockerconfig import DockerConfigKeychain
@@ -200,7 +202,7 @@ async def instruments(options: Options) -> AsyncIterator[Instruments]:
 
 @contextlib.asynccontextmanager
 async def judging(options: Options) -> AsyncIterator[tuple[Decider, Sequence[Policy]]]:
-    """The judge over local files, and the policies in them, for one command."""
+    """The judge over local files, and the policies in them, for one command. What is dangerous in them goes to standard error."""
     keychain = DockerConfigKeychain(docker_config())
     async with instruments(options) as tools:
         store, uses = PolicyStore(), UsesHere()
@@ -210,6 +212,9 @@ async def judging(options: Options) -> AsyncIterator[tuple[Decider, Sequence[Pol
             policies = put_policies(store, uses, loaded, options.home, tools.remote.read)
         except (Invalid, OSError) as e:
             misused(*(e.complaints if isinstance(e, Invalid) else (str(e),)))
+        for policy in policies:
+            for danger in parse.warnings(policy):
+                typer.echo(f"kubectl-trust: warning: policy {policy.key}: {explain.warning(danger)}", err=True)
         if tools.root.trouble is not None:
             typer.echo(f"kubectl-trust: sigstore's trust root could not be refreshed: {tools.root.trouble}", err=True)
         at = options.at

@@ -122,9 +122,15 @@ def _verify(response: "TimeStampResponse", message: bytes, authority: Authority)
         # RFC 3161, 2.4.2: the signature and its chain at the time it states, timeStamping as the only purpose, and the imprint.
         verified = verifier.verify_message(response, message)
     except refusals as e:
-        raise Rejected(_reason(e)) from e
+        brings_none = authority.certificate is None and not response.signed_data.certificates
+        raise Rejected(_NO_CERTIFICATE if brings_none else _reason(e)) from e
     if not verified:
         raise Rejected("it does not verify")
+
+
+_NO_CERTIFICATE: Final = (
+    "the token brings no certificate, so the authority's own has to stand among those that are trusted, beside its root"
+)
 
 
 def _reason(error: Exception) -> str:

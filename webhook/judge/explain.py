@@ -12,7 +12,7 @@ from webhook import limits
 from webhook.image import Digest
 from webhook.parsing import quote
 from webhook.policy.exception import TrustException
-from webhook.trust import BY_REGISTRIES
+from webhook.trust import BY_REGISTRIES, NOT_IN_FILES
 from webhook.verdict import (
     Allowed,
     Deferred,
@@ -47,8 +47,8 @@ def sentence(ruling: Ruling) -> str:
         case Denied():
             text = "; ".join(outcome.reasons) + (f". Fix: {outcome.fix}" if outcome.fix else "")
         case Undecided():
-            # Not where all of them wait for the operator.
-            lasts = all(cause.endswith(BY_REGISTRIES) for cause in outcome.causes)
+            # Not where all of them wait for somebody to write something.
+            lasts = all(cause.endswith((BY_REGISTRIES, NOT_IN_FILES)) for cause in outcome.causes)
             text = f"could not verify: {'; '.join(outcome.causes)}{'' if lasts else '. A retry may help'}"
         case _:
             assert_never(outcome)

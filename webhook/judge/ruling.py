@@ -234,7 +234,7 @@ def _denied_signature(case: Case, covering: Policy, deny: DenyList) -> Denied | 
         return _SILENT
     if isinstance(kept, Unknown):
         return Undecided(kept.causes, case.subject, final=True)
-    signed = sorted(filter(None, (deny.refuses(proof, case.now) for proof in finding.proofs)))
+    signed = sorted({how for proof in finding.proofs if (how := deny.refuses(proof, case.now)) is not None})
     return Denied((f"signed {', '.join(signed)}, which is on the policy's deny list",), True, case.subject)
 
 

@@ -15,7 +15,7 @@ from webhook.policy.document import KINDS, Document, parse_document
 from webhook.policy.exception import TrustException
 from webhook.policy.keyref import Key, ObjectKey, ObjectKind, RemoteKey
 from webhook.policy.policy import Labels, Policy
-from webhook.trust import Format, Unresolved
+from webhook.trust import NOT_IN_FILES, Format, Unresolved
 from webhook.verdict import ExceptionKey, PolicyKey
 from webhook.yamltext import read_yaml
 
@@ -57,7 +57,7 @@ class Loaded:
         """One entry of a Secret or ConfigMap."""
         entries = self.objects.get((key.kind, key.namespace, key.name))
         if entries is None:
-            return Unresolved(f"{key.kind} {key.namespace}/{key.name} not found in the policy files")
+            return Unresolved(f"{key.kind} {key.namespace}/{key.name} {NOT_IN_FILES}")
         if key.entry not in entries:
             return Unresolved(f"{key.kind} {key.namespace}/{key.name} has no entry {key.entry}")
         return entries[key.entry]

@@ -235,6 +235,11 @@ def warnings(policy: Policy) -> tuple[str, ...]:
         notes.append("spec.platforms: any admits an index of which one image satisfies, whatever the others are")
     if policy.terms.deny and policy.terms.afterwards.rollout is not None:
         notes.append("spec.rollout: while the policy audits, what its deny list names is admitted")
+    if policy.terms.deny.has_times:
+        notes.append(
+            "spec.deny: its times refuse signatures without a trusted time, too (by gpg, or by a key without a log entry or timestamp), "
+            "under every policy that covers these images"
+        )
     notes += outage_dangers(policy.terms.on_outage, by_tag=policy.terms.tags == "allow")
     for named in policy.signers:
         # A key that has not been read is no danger; the status tells of it.
