@@ -187,9 +187,10 @@ async def _operate(
         _gauge_expiries(metrics, policies, uses.exceptions)
         pool = stack.enter_context(hosting.checking_pool())
         keychain_of, find_namespace = _asking(kube, store)
-        decider = hosting.compose(
+        judge = hosting.composed(
             store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
         )
+        decider = await stack.enter_async_context(judge)
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
             lambda: policies.in_force,
