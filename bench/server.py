@@ -62,7 +62,9 @@ async def _main(count: int, *, keyless: bool) -> None:
         stack.push_async_callback(client.close)
         pool = stack.enter_context(hosting.checking_pool())
         metrics = Metrics()
-        decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics)
+        decider = await stack.enter_async_context(
+            hosting.composed(store, client, lambda _: AnonymousKeychain(), pool, metrics)
+        )
         sink = stack.enter_context(Path(os.devnull).open("wb"))  # noqa: ASYNC230, SIM115 - opened once, before anything is served
         log = ReviewLog(sink)
         stack.callback(log.close)

@@ -63,6 +63,14 @@ async def asked(folder: Path, review: dict[str, Any]) -> tuple[int, str, list[st
         ("carol", APPROVED, ASKED, 'spec.approvedBy: must be whoever approves; you are "carol"'),
         ("carol", {**ASKED, "approvedBy": "carol"}, APPROVED, None),
         ("carol", APPROVED, {**ASKED, "approvedBy": "carol"}, 'spec.approvedBy: must be whoever approves; you are "carol"'),
+        # Whoever may start Pods in the namespace may be any of its service accounts.
+        ("system:serviceaccount:shop:ci", {**ASKED, "approvedBy": "system:serviceaccount:shop:ci"}, ASKED,
+         'spec.approvedBy: "system:serviceaccount:shop:ci" is a service account of this very namespace'),
+        ("system:serviceaccount:shop-2:ci", {**ASKED, "approvedBy": "system:serviceaccount:shop-2:ci"}, ASKED, None),
+        ("system:serviceaccount:shop:ci", {**ASKED, "requestedBy": "system:serviceaccount:shop:ci"}, None, None),
+        # One that was approved so before stays as it is.
+        ("carol", {**ASKED, "approvedBy": "system:serviceaccount:shop:ci"},
+         {**ASKED, "approvedBy": "system:serviceaccount:shop:ci"}, None),
         # Anybody may withdraw an approval, and change what says nothing.
         ("carol", ASKED, APPROVED, None),
         ("carol", APPROVED, APPROVED, None),

@@ -169,20 +169,23 @@ async def test_policies_that_need_somebody_are_named(server: FakeAPIServer) -> N
     put_policy(server, "soon", soon)
     over = conditions(Ready=("True", "InForce", ""), Expiring=("True", "Expired", "a root ended"))
     put_policy(server, "over", over)
+    rotated = conditions(Ready=("True", "InForce", ""), Expiring=("True", "PartlyExpired", "its validity ended"))
+    put_policy(server, "rotated", rotated)
     result, lines = await status()
     assert result.exit_code == 1
     first, *others = lines["policies"]
-    assert first == ("ok", "5: 4 enforce, 1 audit")
+    assert first == ("ok", "6: 5 enforce, 1 audit")
     assert (
         "wrong",
         "policy shop/broken is not in force as written: Invalid: it denies what it covers: \\x1b[2J",
     ) in others
     assert ("wrong", "policy shop/over: Expired: a root ended") in others[:2]
     assert ("note", "policy shop/soon: EndsSoon: a root ends") in others
+    assert ("note", "policy shop/rotated: PartlyExpired: its validity ended") in others
     assert ("unknown", "policy shop/late: nothing has been said about it yet") in others
     for i in range(40):
         put_policy(server, f"broken-{i}", conditions(Ready=("False", "Invalid", "x")))
-    assert (await status())[1]["policies"][-1] == ("wrong", "and 24 more")
+    assert (await status())[1]["policies"][-1] == ("wrong", "and 25 more")
 
 
 async def test_without_policies_everything_is_admitted_and_that_is_said(server: FakeAPIServer) -> None:

@@ -1,5 +1,6 @@
 """`kubectl trust why`: the cluster's own policies, the user's own rights, and the verdict of admission."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from typer.testing import Result
 
 from tests.cli.test_commands import registry, run  # noqa: F401 - a fixture
 from tests.fake.apiserver import FakeAPIServer, api_server
-from tests.fake.http_registry import HTTPRegistry
+from tests.fake.http_registry import HTTPRegistry, stalled
 from tests.fake.kubeconfig import write_kubeconfig
 from tests.fake.signing import key
 from webhook.kube import KubeError
@@ -207,3 +208,21 @@ async def test_what_is_looked_up_is_as_little_as_the_question_needs(server: Fake
         "/api/v1/namespaces/shop/secrets/keys",
     }  # fmt: skip
     assert {method for method, _ in server.asked} == {"GET"}
+
+
+async def test_nothing_is_told_after_the_answer_when_a_registry_is_silent(
+    server: FakeAPIServer,
+    registry: HTTPRegistry,  # noqa: F811 - the fixture
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    release = asyncio.Event()
+    registry.script["/manifests/v1"] = stalled(release)
+    try:
+        result = await why(f"{registry.host}/shop/signed:v1", "--timeout", "0.3")
+    finally:
+        release.set()
+    assert result.exit_code == 2
+    assert "could not" in result.output
+    assert "Traceback" not in result.output
+    # What goes on behind the answer ends with the command, before the connections that it reads by.
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []

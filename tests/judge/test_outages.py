@@ -337,8 +337,8 @@ async def test_a_tag_that_cannot_be_looked_up_has_no_last_known_good(world: Worl
         answer = await world.ask(f"{HOST}/app:v1", final=final)
         assert answer.code == 503
         assert "Note: what a tag means now is not known, so only a digest has a last known good" in answer.message
-    # Nobody has verified the digest under its own name: a signature may name the tag.
-    assert (await world.ask(f"{HOST}/app@{digest}")).code == 503
+    # The digest itself was verified: these signatures name no tag.
+    assert (await world.ask(f"{HOST}/app@{digest}")).allowed
 
 
 async def test_a_tag_whose_digest_is_known_has_one(world: World) -> None:
@@ -354,6 +354,82 @@ async def test_a_tag_whose_digest_is_known_has_one(world: World) -> None:
     world.registry.push_image("app", "v1", b"another")
     world.restart()
     assert (await world.ask(f"{HOST}/app:v1")).code == 503
+
+
+@pytest.mark.parametrize("tags", ["allow", "pin"])
+@pytest.mark.parametrize(
+    ("verified", "asked_for"),
+    [(":v1", "@"), (":v1", ":v1@"), (":v1", ":v9@"), ("@", ":v9@"), (":v9@", "@"), (":v9@", ":v1@")],
+)
+async def test_f01_what_was_verified_by_a_name_is_known_by_its_digest_under_every_tag(
+    world: World, tags: str, verified: str, asked_for: str
+) -> None:
+    digest = world.signed()
+    world.put(policy("shop/web", SIGNED, tags=tags, **LAST))
+
+    def image(how: str) -> str:
+        return f"{HOST}/app{how}" + (digest if how.endswith("@") else "")
+
+    await world.decider.judgements(asked(image(verified)), asyncio.get_running_loop().time() + 5)
+    world.outage()
+    assert (await world.ask(image(asked_for))).allowed
+    # Another repository's is another name, and what the tag means now is known to nobody.
+    assert (await world.ask(f"{HOST}/copy{asked_for}" + (digest if asked_for.endswith("@") else ""))).code == 503
+    assert (await world.ask(image(":v1"))).code == 503
+
+
+async def test_a_denial_by_tag_puts_an_end_to_what_was_good_by_digest_too(world: World) -> None:
+    digest = world.signed()
+    world.put(policy("shop/web", SIGNED, tags="allow", **LAST))
+    assert (await world.ask(f"{HOST}/app@{digest}")).allowed
+    world.restart()
+    world.registry.referrers_api = True
+    world.registry.list_referrers = lambda *_: []  # type: ignore[method-assign]
+    world.now += dt.timedelta(minutes=1)
+    assert (await world.ask(f"{HOST}/app:v1")).code == 403
+    world.outage()
+    assert (await world.ask(f"{HOST}/app@{digest}")).code == 503
+
+
+async def test_a_tag_that_is_refused_for_being_one_says_nothing_about_the_digest(world: World) -> None:
+    digest = world.signed()
+    world.put(policy("shop/web", SIGNED, tags="refuse", **LAST))
+    assert (await world.ask(f"{HOST}/app@{digest}")).allowed
+    world.now += dt.timedelta(minutes=1)
+    assert (await world.ask(f"{HOST}/app:v1")).code == 403
+    world.outage()
+    assert (await world.ask(f"{HOST}/app@{digest}")).allowed
+
+
+@pytest.mark.parametrize(
+    ("identity", "verified", "known", "unknown"),
+    [
+        ("digest", ":v1", ("@", ":v9@"), ()),
+        ("repository", ":v1", ("@", ":v9@"), ()),
+        # The tag had to be the signed one; where a digest is written, it need not.
+        ("repoDigestOrExact", ":v1", (), ("@", ":v1@")),
+        ("repoDigestOrExact", "@", (":v9@",), ()),
+        ("exact", ":v1", (), ("@", ":v9@")),
+        ("exact", ":v1@", (":v1@",), ("@", ":v9@")),
+    ],
+)
+def test_r03_where_the_signature_is_judged_by_the_tag_it_stands_in_the_name(
+    identity: str, verified: str, known: tuple[str, ...], unknown: tuple[str, ...]
+) -> None:
+    spec = {"signers": [{"name": "a", "cosign": {"key": key("a").pem, "identity": identity}}]}
+    under = policy("shop/web", spec, tags="allow", **LAST)
+    good, digest = KnownGood(), digest_of(b"app")
+
+    def ruling(how: str, outcome: Outcome) -> Ruling:
+        image = f"{HOST}/app{how}" + (digest if how.endswith("@") else "")
+        return Ruling((PLACE,), image, under.key, outcome, by_tag=not how.endswith("@"))
+
+    subject = Subject(Repository(HOST, "app"), digest, None)
+    question = asked(f"{HOST}/app{verified}")
+    good.learn(question, [(ruling(verified, Allowed(subject, frozenset({Proof("cosign", "SHA256:aa", "x")}))), under)], Judged(()), captures.NOW)
+    for how, expected in [*((how, True) for how in (verified, *known)), *((how, False) for how in unknown)]:
+        found = good.find(ruling(how, Undecided(("down",), subject)), under, "shop", captures.NOW)
+        assert (found is not None) is expected, how
 
 
 async def pinned(world: World, image: str) -> tuple[Pin, ...]:

@@ -87,6 +87,36 @@ async def test_d07_what_never_ends_is_let_go(
     assert not gate.is_set()
 
 
+async def test_what_goes_on_behind_the_answers_ends_before_what_it_reads_with(
+    world: World, gate: asyncio.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.put(policy("shop/web", SIGNED, tags="allow"))
+    before = asyncio.all_tasks()
+    assert (await hurried(world, f"{HOST}/app:v1")).code == 503
+    assert asyncio.all_tasks() - before
+    await world.decider.close()
+    assert not gate.is_set()
+    assert not asyncio.all_tasks() - before
+    assert not caplog.records
+
+
+async def test_so_does_a_check_of_evidence_that_several_wait_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.signed()
+    world.put(policy("shop/web", SIGNED, tags="allow"))
+    begun = asyncio.Event()
+
+    async def never(self: FakeRegistry, *_: object, **__: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FakeRegistry, "referrers", never)
+    before = asyncio.all_tasks()
+    assert (await hurried(world, f"{HOST}/app:v1")).code == 503
+    assert begun.is_set()
+    await world.decider.close()
+    assert not asyncio.all_tasks() - before
+
+
 async def test_a_deployment_warms_what_its_pods_take(world: World) -> None:
     digest = world.signed()
     world.put(policy("shop/web", SIGNED, **LAST))

@@ -1,6 +1,7 @@
 """Policies, keys and namespaces from YAML files: strictly, with file, line and column (attacks M-06, S-08)."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,21 @@ def test_every_complaint_about_every_file_is_told_with_its_place(tmp_path: Path)
     ]
     for complaint, beginning in zip(found, beginnings, strict=True):
         assert complaint.startswith(beginning)
+
+
+def test_an_unforeseen_error_of_one_policy_is_a_complaint_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(*_: object) -> None:
+        raise RecursionError("the bytes of a key")
+
+    file = written(tmp_path, trust_policy(KEY))
+    assert len(load_files([file]).policies(FORMATS, "trusted-images")) == 1
+    monkeypatch.setattr("webhook.policy.parse.parse_policy", crash)
+    (complaint,) = complaints(file)
+    found = re.fullmatch(r".*TrustPolicy shop/web: spec: an internal error, id ([0-9a-f]{8}) in the log", complaint)
+    assert found is not None
+    assert found[1] in caplog.text
 
 
 def test_s08_a_value_that_is_not_base64_is_not_repeated(tmp_path: Path) -> None:

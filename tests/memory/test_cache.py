@@ -115,6 +115,22 @@ async def test_a_cancelled_flight_is_not_asked_for_its_error() -> None:
         await waiting
 
 
+async def test_flights_end_with_what_they_ask_also_those_that_have_not_begun() -> None:
+    memo: Memo[str] = Memo(10, 100)
+    source = Source()
+    waiting = [asyncio.create_task(memo.get(k, source)) for k in ("a", "b")]
+    await asyncio.sleep(0)
+    before = asyncio.all_tasks()
+    await memo.close()
+    assert len(before - asyncio.all_tasks()) >= 2
+    for one in waiting:
+        with pytest.raises(asyncio.CancelledError):
+            await one
+    # And whoever asks again is not told of a flight that is no more.
+    source.go.set()
+    assert await memo.get("a", source) == "answer"
+
+
 def test_answers_expire_each_after_its_own_time() -> None:
     clock = Clock()
     memo: Memo[str] = Memo(lambda answer: {"short": 1, "long": 5, "never": 0}[answer], 100, clock=clock)

@@ -47,6 +47,7 @@ def exported() -> dict[str, list[dict[str, str]]]:
         (("in_force", "unresolved", "broken"), metrics.policies),
         (("in_force", "not_approved", "expired", "used_up", "broken"), metrics.exceptions),
         ((*ENDING_KINDS, "exception"), metrics.expiry),
+        (ENDING_KINDS, metrics.ended),
         (tuple(CONFIGURATIONS.values()), metrics.in_place),
     ):
         for state in states:

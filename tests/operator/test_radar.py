@@ -13,10 +13,11 @@ from tests.operator.test_leader import Lab
 from tests.policy.test_hardware import DEVICE, HARDWARE
 from tests.policy.test_hardware import spec as hardware_spec
 from webhook.cli import hosting, operate
-from webhook.formats.endings import Ending
+from webhook.formats.endings import Ending, EndingKind
 from webhook.observe.metrics import Metrics
-from webhook.operator.radar import SOON, SignerEnding, condition, first_ends
+from webhook.operator.radar import SOON, SignerEnding, condition, first_ends, is_over
 from webhook.policy.document import API_VERSION
+from webhook.policy.require import Name, parse_require
 from webhook.verdict import PolicyKey
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
@@ -131,12 +132,63 @@ async def test_a_broken_policy_is_not_known_to_end(lab: Lab) -> None:
 
 def test_much_that_ends_is_told_in_few_words() -> None:
     ends = [SignerEnding(f"s{i}", Ending("certificate", f"certificate CN={i}", NOW + i * DAY)) for i in range(8)]
-    _, reason, message = condition(ends, [f"ghcr.io/a{i}" for i in range(9)], NOW)
+    _, reason, message = condition(ends, [f"ghcr.io/a{i}" for i in range(9)], NOW, Name("s0"))
     assert reason == "Expired"
     assert "CN=4" in message
     assert "CN=5" not in message
     assert "; and 3 more. Concerned: ghcr.io/a0, ghcr.io/a1, ghcr.io/a2, ghcr.io/a3, ghcr.io/a4, …" in message
-    assert first_ends(ends) == {"certificate": NOW}
+    # What has ended hides nothing of what will.
+    assert first_ends(ends, NOW) == {"certificate": NOW + DAY}
+
+
+def ending(signer: str, days: int, kind: EndingKind = "certificate") -> SignerEnding:
+    return SignerEnding(signer, Ending(kind, "something", NOW + days * DAY))
+
+
+@pytest.mark.parametrize(
+    ("require", "ends", "reason"),
+    [
+        ("any", [ending("a", -1, "validity")], "PartlyExpired"),
+        ("any", [ending("a", -1, "validity"), ending("b", 5)], "EndsSoon"),
+        ("any", [ending("a", -1, "validity"), ending("b", -1)], "Expired"),
+        ("a", [ending("a", -1, "validity")], "Expired"),
+        # Its root goes on, and does not help.
+        ("a", [ending("a", -1, "validity"), ending("a", 400)], "Expired"),
+        # A root beside its successor.
+        ("a", [ending("a", -1), ending("a", 400)], "PartlyExpired"),
+        ("b", [ending("a", -1)], "PartlyExpired"),
+        ("a and b", [ending("a", 0)], "Expired"),
+        ("2 of (a, b)", [ending("b", -1)], "Expired"),
+        ("1 of (a, b)", [ending("b", -1)], "PartlyExpired"),
+    ],
+)
+def test_f17_what_has_ended_is_a_fault_only_where_nothing_else_satisfies(
+    require: str, ends: list[SignerEnding], reason: str
+) -> None:
+    demand = parse_require(require, ["a", "b"])
+    assert condition(ends, ["**"], NOW, demand)[:2] == ("True", reason)
+    assert is_over(demand, ends, NOW) is (reason == "Expired")
+    assert not is_over(None, ends, NOW)
+
+
+async def test_f17_after_a_rotation_the_metrics_tell_of_the_next_end(lab: Lab) -> None:
+    metrics = Metrics()
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"trusted_images_{name}", labels)
+
+    operate._gauge_expiries(metrics, lab.policies, lab.exceptions)
+    now = hosting.now()
+    old, new = (
+        {"name": name, "cosign": {"key": key(name).pem}, "validity": {"notAfter": at.isoformat(timespec="seconds")}}
+        for name, at in (("a", now - 30 * DAY), ("b", now + 30 * DAY))
+    )
+    put(lab, written(old, new))
+    assert value("expiry_timestamp_seconds", kind="validity") == pytest.approx((now + 30 * DAY).timestamp(), abs=1)
+    assert (value("ended", kind="validity"), value("policies_over")) == (1, 0)
+    put(lab, written(old))
+    assert value("expiry_timestamp_seconds", kind="validity") == float("inf")
+    assert (value("ended", kind="validity"), value("policies_over")) == (1, 1)
 
 
 async def test_d09_the_metrics_name_kinds_and_nothing_else(lab: Lab) -> None:

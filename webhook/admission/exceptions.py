@@ -34,7 +34,7 @@ def judge_write(request: Request, now: datetime) -> Answer:
     except (Invalid, msgspec.DecodeError, RecursionError) as e:
         complaints = e.complaints if isinstance(e, Invalid) else (quote(e),)
         return Answer(False, 422, explain.denial(complaints))
-    refusal = _refusal(request.user_info.username, old, new if isinstance(new, dict) else {})
+    refusal = _refusal(request.user_info.username, document.key.namespace, old, new if isinstance(new, dict) else {})
     if refusal is not None:
         return Answer(False, 403, refusal)
     warnings = tuple(explain.warning(text) for text in exceptionparse.warnings(exception, now))
@@ -50,7 +50,7 @@ def _spec(untrusted: msgspec.Raw) -> Mapping[str, Any]:
     return spec if isinstance(spec, dict) else {}
 
 
-def _refusal(writer: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+def _refusal(writer: str, namespace: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """Why this writer may not write this; None: they may. A creation is a change of everything."""
     name = quote(writer, limits.MAX_USER_NAME)
     approver = new.get("approvedBy")
@@ -59,8 +59,12 @@ def _refusal(writer: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str
             return f'spec.requestedBy: must be whoever writes the exception; you are "{name}"'
         if approver is not None:
             return "spec.approvedBy: what is new or changed is approved afterwards, by somebody else; leave it out"
-    elif approver is not None and approver != old.get("approvedBy") and approver != writer:
-        return f'spec.approvedBy: must be whoever approves; you are "{name}"'
+    elif approver is not None and approver != old.get("approvedBy"):
+        if approver != writer:
+            return f'spec.approvedBy: must be whoever approves; you are "{name}"'
+        if approver.startswith(f"system:serviceaccount:{namespace}:"):
+            # Whoever may start Pods here may act as any of its accounts, and would approve what they asked for themselves.
+            return f'spec.approvedBy: "{name}" is a service account of this very namespace, which whoever asks may act as'
     return None
 
 

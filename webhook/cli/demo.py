@@ -152,7 +152,9 @@ async def _webhook(folder: Path) -> AsyncIterator[tuple[Stage, Asker]]:
         log = ReviewLog(stack.enter_context((folder / "reviews.log").open("wb")))
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        decider = hosting.compose(store, client, lambda _: AnonymousKeychain(), pool, metrics, lambda: _SIGNED_AT)
+        decider = await stack.enter_async_context(
+            hosting.composed(store, client, lambda _: AnonymousKeychain(), pool, metrics, lambda: _SIGNED_AT)
+        )
         certificate = ServingCertificate(*write_self_signed(folder, ["127.0.0.1"], hosting.now()))
         listening = hosting.listening(
             decider,

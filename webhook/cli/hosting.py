@@ -69,7 +69,8 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def compose(
+@contextlib.asynccontextmanager
+async def composed(
     store: PolicyStore,
     registries: RegistryClient,
     keychain_of: KeychainOf,
@@ -79,15 +80,20 @@ def compose(
     find_namespace: FindNamespace | None = None,
     uses: Uses | None = None,
     records: Records | None = None,
-) -> Decider:
+) -> AsyncIterator[Decider]:
     """The judge over these policies and registries.
 
-    Without `uses`, those of exceptions are counted in this process; without `records`, what was verified is forgotten with it.
+    Without `uses`, those of exceptions are counted in this process; without `records`, what was verified is forgotten with it. On leaving,
+    what goes on behind the answers is ended: to be left before `registries` and `pool` are.
     """
     judge = Judge(registries, pool=pool, now=clock, observer=metrics)
     known_good = KnownGood(records)
     metrics.records.set_function(lambda: len(known_good.records))
-    return Decider(judge, store, keychain_of, find_namespace, uses=uses, known_good=known_good)
+    decider = Decider(judge, store, keychain_of, find_namespace, uses=uses, known_good=known_good)
+    try:
+        yield decider
+    finally:
+        await decider.close()
 
 
 _EXCEPTION_STATES: Final = ("in_force", "not_approved", "expired", "used_up", "broken")

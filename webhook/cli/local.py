@@ -219,8 +219,9 @@ async def judging(options: Options) -> AsyncIterator[tuple[Decider, Sequence[Pol
             typer.echo(f"kubectl-trust: sigstore's trust root could not be refreshed: {tools.root.trouble}", err=True)
         at = options.at
         clock = hosting.now if at is None else lambda: at
-        decider = hosting.compose(store, tools.client, lambda _: keychain, tools.pool, tools.metrics, clock, uses=uses)
-        yield decider, policies
+        judge = hosting.composed(store, tools.client, lambda _: keychain, tools.pool, tools.metrics, clock, uses=uses)
+        async with judge as decider:
+            yield decider, policies
 
 
 def parse_time(text: str | None) -> dt.datetime | None:

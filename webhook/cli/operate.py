@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import logging
 import signal
 import socket
@@ -187,9 +188,10 @@ async def _operate(
         _gauge_expiries(metrics, policies, uses.exceptions)
         pool = stack.enter_context(hosting.checking_pool())
         keychain_of, find_namespace = _asking(kube, store)
-        decider = hosting.compose(
+        judge = hosting.composed(
             store, registries, keychain_of, pool, metrics, find_namespace=find_namespace, uses=uses, records=records
         )
+        decider = await stack.enter_async_context(judge)
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
             lambda: policies.in_force,
@@ -282,16 +284,29 @@ async def _remember(
 def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Exceptions") -> None:
     from webhook.formats.endings import ENDING_KINDS
     from webhook.operator.exceptionstatus import state_of
-    from webhook.operator.radar import first_ends
+    from webhook.operator.radar import first_ends, is_over
 
     def first(kind: str) -> dt.datetime | None:
         if kind == "exception":
             now = hosting.now()
             in_force = [one.exception for one in exceptions.known.values() if state_of(one, now) == "in_force"]
             return min((one.expires_at for one in in_force if one is not None), default=None)
-        return first_ends(one for known in policies.in_force.values() for one in known.ends).get(kind)
+        ends = (one for known in policies.in_force.values() for one in known.ends)
+        return first_ends(ends, hosting.now()).get(kind)
+
+    def over() -> int:
+        now = hosting.now()
+        return sum(is_over(one.policy.require, one.ends, now) for one in policies.standing().values() if one.ends)
+
+    def ended(kind: str) -> int:
+        now = hosting.now()
+        ends = (one.ending for known in policies.in_force.values() for one in known.ends)
+        return sum(one.kind == kind and one.at <= now for one in ends)
 
     hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception"], first)
+    for kind in ENDING_KINDS:
+        metrics.ended.labels(kind).set_function(functools.partial(ended, kind))
+    metrics.policies_over.set_function(over)
 
 
 def _leading(

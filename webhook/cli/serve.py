@@ -233,9 +233,8 @@ async def _serve(
         log = ReviewLog(log_format=log_format)
         stack.callback(log.close)
         pool = stack.enter_context(hosting.checking_pool())
-        decider = hosting.compose(
-            store, registries, lambda _: keychain, pool, metrics, uses=files.uses, records=records
-        )
+        judge = hosting.composed(store, registries, lambda _: keychain, pool, metrics, uses=files.uses, records=records)
+        decider = await stack.enter_async_context(judge)
         background = await stack.enter_async_context(running.background())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
         remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics))

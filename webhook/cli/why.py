@@ -118,8 +118,9 @@ async def _explained(kube: "Kube", options: local.Options, what: str, who: Workl
     async with local.instruments(options) as tools:
         seen = await cluster.look(kube, who.namespace, options.home, tools.remote)
         uses = ClusterUses(kube, seen.exceptions, hosting.now)
-        decider = hosting.compose(seen.store, tools.client, keychain_of, tools.pool, tools.metrics, uses=uses)
-        judgements = await decider.judgements(question, asyncio.get_running_loop().time() + seconds)
+        judge = hosting.composed(seen.store, tools.client, keychain_of, tools.pool, tools.metrics, uses=uses)
+        async with judge as decider:
+            judgements = await decider.judgements(question, asyncio.get_running_loop().time() + seconds)
     return Explained(title, seen, judgements, _aside(seen, question, judgements), running)
 
 

@@ -98,6 +98,10 @@ class Decider:
         exceptions = None if known is None else Exceptions(known, self._judge.now(), self._used_up(known))
         return enforced(question, judged.judgements, exceptions, self._outages(snapshot))
 
+    async def close(self) -> None:
+        """Ends what the judge reads behind its answers. To be awaited before what it reads with is closed."""
+        await self._judge.close()
+
     def _outages(self, snapshot: Snapshot) -> Outages:
         return Outages(snapshot.index.policies, self._known_good, self._judge.now())
 

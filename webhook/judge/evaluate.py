@@ -151,6 +151,14 @@ class Judge:
         self._observer.recalled(hit=hit)
         return hit
 
+    async def close(self) -> None:
+        """Ends what goes on behind the answers. To be awaited before the registries and the pool are closed."""
+        behind = list(self._behind)
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
+        await self._findings.close()
+
     # ── what is remembered ───────────────────────────────────────────────────────────────────────────────────────────
     def _recall(self, case: Case, keychain: Keychain) -> None:
         """Fills `case` with what is known without waiting."""

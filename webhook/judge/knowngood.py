@@ -1,7 +1,8 @@
 """Rulings → records of what was verified, and back: under which name the same thing is known again.
 
 A record counts for the namespace, the name and the policy it was made under, and for nothing else: who runs an image elsewhere has not
-shown that they may pull it (attack M-01), and what is signed under another name may not be signed under this one. Decides nothing.
+shown that they may pull it (attack M-01), and what is signed under another name may not be signed under this one. The name of a digest is
+its repository, unless what the policy wants looks at the tag. Decides nothing.
 """
 
 import hashlib
@@ -13,12 +14,13 @@ from typing import Final
 import cachetools
 
 from webhook import limits
-from webhook.image import Digest
+from webhook.image import Digest, ImageReference, Subject, parse_reference
 from webhook.judge.evaluate import Judged
 from webhook.judge.workload import Question
 from webhook.memory.records import OWNER, Record, RecordKey, Records
 from webhook.policy.identity import identity_of
 from webhook.policy.policy import Policy
+from webhook.trust import Claim, Unresolved
 from webhook.verdict import Allowed, Denied, PolicyKey, Ruling
 
 _log = logging.getLogger(__name__)
@@ -54,13 +56,17 @@ class KnownGood:
             what = None if digest is None else self._what(ruling, policy, question.who.namespace)
             if digest is None or what is None:
                 continue
+            by_digest = self._by_digest(ruling, policy, question.who.namespace, digest)
             if isinstance(outcome, Allowed):
                 ends = [proof.valid_until for proof in outcome.proofs if proof.valid_until is not None]
-                self.records.learn(RecordKey(digest, what), Record(at, min(ends, default=None)))
+                for name in filter(None, (what, by_digest)):
+                    self.records.learn(RecordKey(digest, name), Record(at, min(ends, default=None)))
             elif isinstance(outcome, Denied):
                 # A tag that was denied last has no last known good, whatever it meant before.
                 for one in self.records.digests(what) if ruling.by_tag else [digest]:
                     self.records.learn(RecordKey(one, what), Record(now, good=False))
+                if by_digest is not None:
+                    self.records.learn(RecordKey(digest, by_digest), Record(now, good=False))
 
     def find(self, ruling: Ruling, policy: Policy, namespace: str, now: datetime) -> tuple[Digest, datetime] | None:
         """What the image was when it was last verified, and when that was; None if no record stands for it now.
@@ -86,11 +92,25 @@ class KnownGood:
         identity = self._identity(policy)
         if identity is None:
             return None
-        # Without its digest, which stands beside it in the record.
+        # Without its digest, which stands beside it in the record; and without a tag that decides nothing beside it.
         name = ruling.image.partition("@")[0]
-        how = "tag" if ruling.by_tag else "digest"
-        owner = hashlib.sha256(namespace.encode()).digest()[:OWNER]
-        return owner + hashlib.sha256(b"\0".join([identity, namespace.encode(), how.encode(), name.encode()])).digest()
+        image = None if ruling.by_tag else parse_reference(ruling.image)
+        if image is not None and image.digest is not None and not _tag_decides(policy, image, image.digest):
+            name = str(image.repository)
+        return _hashed(identity, namespace, "tag" if ruling.by_tag else "digest", name)
+
+    def _by_digest(self, ruling: Ruling, policy: Policy, namespace: str, digest: Digest) -> bytes | None:
+        """The name under which `digest` is known when it is written, for a ruling by a tag that any other name would have got.
+
+        None where the tag decided, as it does wherever tags are refused.
+        """
+        identity = self._identity(policy)
+        if identity is None or not ruling.by_tag or policy.terms.tags == "refuse":
+            return None
+        image = parse_reference(ruling.image)
+        if _tag_decides(policy, image, digest):
+            return None
+        return _hashed(identity, namespace, "digest", str(image.repository))
 
     def _identity(self, policy: Policy) -> bytes | None:
         known = self._identities.get(policy.key)
@@ -103,3 +123,17 @@ class KnownGood:
                 identity = None
             known = self._identities[policy.key] = policy, identity
         return known[1]
+
+
+def _tag_decides(policy: Policy, image: ImageReference, digest: Digest) -> bool:
+    """Whether what a policy wants could find something else about the same digest of the same repository under another tag, or none."""
+    written = Claim(Subject(image.repository, digest, image.tag, image.digest is not None))
+    bare = Claim(Subject(image.repository, digest, None, pinned=True))
+    signers = [demand.signer for demand in policy.wanted]
+    # A key that is missing satisfies nobody, whatever the tag.
+    return any(not isinstance(one, Unresolved) and one.scope(written) != one.scope(bare) for one in signers)
+
+
+def _hashed(identity: bytes, namespace: str, how: str, name: str) -> bytes:
+    owner = hashlib.sha256(namespace.encode()).digest()[:OWNER]
+    return owner + hashlib.sha256(b"\0".join([identity, namespace.encode(), how.encode(), name.encode()])).digest()

@@ -1,5 +1,7 @@
 """YAML files instead of a cluster: policies, exceptions, and the Secrets, ConfigMaps and Namespaces that they refer to."""
 
+import logging
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from webhook.policy.policy import Labels, Policy
 from webhook.trust import NOT_IN_FILES, Format, Unresolved
 from webhook.verdict import ExceptionKey, PolicyKey
 from webhook.yamltext import read_yaml
+
+_log = logging.getLogger(__name__)
 
 
 class _Metadata(msgspec.Struct):
@@ -85,12 +89,16 @@ class Loaded:
             title = f"{where} {kind} {document.key}"
             if document.key in policies:
                 complaints.append(f"{title}: stands twice in these files")
-            references = parse.key_references(document.spec, formats)
-            materials = keys.resolve(references, document.key, home, read)
             try:
+                references = parse.key_references(document.spec, formats)
+                materials = keys.resolve(references, document.key, home, read)
                 policies[document.key] = parse.parse_policy(document.key, document.spec, materials, formats, home)
             except Invalid as e:
                 complaints += [f"{title}: {complaint}" for complaint in e.complaints]
+            except Exception as e:  # noqa: BLE001 - whatever one policy or key does to us, the others stay in force
+                number = secrets.token_hex(4)
+                complaints.append(f"{title}: spec: an internal error, id {number} in the log")
+                _log.exception("%s: unforeseen error %s: %s", title, number, type(e).__name__)
         if complaints:
             raise Invalid(*complaints)
         return tuple(policies.values())

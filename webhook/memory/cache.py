@@ -103,6 +103,17 @@ class Memo(Generic[T]):
         """Drops what is kept for `key`, because a peer has said that it no longer holds."""
         self._kept.pop(key, None)
 
+    async def close(self) -> None:
+        """Ends the flights that go on; to be awaited before what they ask with is closed."""
+        flights = dict(self._flights)
+        for flight in flights.values():
+            flight.cancel()
+        await asyncio.gather(*flights.values(), return_exceptions=True)
+        for key, flight in flights.items():
+            # One that had not begun has not taken itself out.
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -131,8 +131,19 @@ class Metrics:
         )
         self.expiry = Gauge(
             "trusted_images_expiry_timestamp_seconds",
-            "When the first of a kind ends that a policy in force rests on, or an exception; +Inf where nothing of it ends",
+            "When the first of a kind will end that a policy in force rests on, or an exception; +Inf where nothing of it will",
             ("kind",),
+            registry=self.registry,
+        )
+        self.ended = Gauge(
+            "trusted_images_ended",
+            "What has ended of a kind and still stands in a policy in force",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.policies_over = Gauge(
+            "trusted_images_policies_over",
+            "Policies whose demand nothing new can satisfy any more, because of what has ended",
             registry=self.registry,
         )
         self.in_place = Gauge(

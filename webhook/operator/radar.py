@@ -5,7 +5,7 @@ those are what nobody can start afterwards.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from webhook.operator.events import timestamp
 from webhook.parsing import quote
 from webhook.policy.parse import key_references
 from webhook.policy.policy import Policy
+from webhook.policy.require import Expr, Name
 from webhook.policy.window import Windowed
 from webhook.trust import Format, Materials
 
@@ -70,13 +71,41 @@ def _of_signers(policy: Policy) -> Iterator[SignerEnding]:
             yield SignerEnding(named.name, Ending("hardware", about, device.valid_until))
 
 
-def condition(ends: Sequence[SignerEnding], images: object, now: dt.datetime) -> tuple[str, str, str]:
-    """Status, reason and message of the condition `Expiring`. `images`: the globs of the policy, as they were written."""
+def is_over(require: Expr | None, ends: Iterable[SignerEnding], now: dt.datetime) -> bool:
+    """Whether what a policy demands cannot be satisfied by anything new, because of what has ended.
+
+    A signer is over when its validity is, or when everything of it that ends has: beside an old root there may be its successor.
+    """
+    ended, running, invalid = set[str](), set[str](), set[str]()
+    for one in ends:
+        is_ended = one.phase(now) == "ended"
+        (ended if is_ended else running).add(one.signer)
+        if is_ended and one.ending.kind == "validity":
+            invalid.add(one.signer)
+    return require is not None and not _can_be_satisfied(require, (ended - running) | invalid)
+
+
+def _can_be_satisfied(demand: Expr, over: Collection[str]) -> bool:
+    if isinstance(demand, Name):
+        return demand.name not in over
+    return sum(_can_be_satisfied(one, over) for one in demand.operands) >= demand.n
+
+
+def condition(
+    ends: Sequence[SignerEnding], images: object, now: dt.datetime, require: Expr | None
+) -> tuple[str, str, str]:
+    """Status, reason and message of the condition `Expiring`. `images`: the globs of the policy, as they were written.
+
+    `Expired` says that nobody can start something new under it; where other signers remain, that is `PartlyExpired`.
+    """
     told = [one for one in ends if one.phase(now) != "later"]
     if not told:
         first = f"the first end: {ends[0].sentence(now)}" if ends else "nothing that it rests on has an end"
         return "False", "NothingEndsSoon", first
-    reason = "Expired" if any(one.phase(now) == "ended" for one in told) else "EndsSoon"
+    if is_over(require, ends, now):
+        reason = "Expired"
+    else:
+        reason = "EndsSoon" if any(one.phase(now) == "soon" for one in told) else "PartlyExpired"
     text = "; ".join(one.sentence(now) for one in told[:_SHOWN])
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     globs = [quote(glob, limits.MAX_GLOB) for glob in images] if isinstance(images, list) else []
@@ -84,10 +113,11 @@ def condition(ends: Sequence[SignerEnding], images: object, now: dt.datetime) ->
     return "True", reason, f"{text}{more}. Concerned: {concerned}"
 
 
-def first_ends(ends: Iterable[SignerEnding]) -> dict[str, dt.datetime]:
-    """When the first of each kind ends."""
+def first_ends(ends: Iterable[SignerEnding], now: dt.datetime) -> dict[str, dt.datetime]:
+    """When the first of each kind ends, of those that have not: one that is left in a policy after its end hides no other."""
     found: dict[str, dt.datetime] = {}
     for one in ends:
-        kind = one.ending.kind
-        found[kind] = min(found.get(kind, one.ending.at), one.ending.at)
+        kind, at = one.ending.kind, one.ending.at
+        if at > now:
+            found[kind] = min(found.get(kind, at), at)
     return found

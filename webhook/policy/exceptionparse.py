@@ -141,7 +141,7 @@ def warnings(exception: TrustException, now: datetime) -> tuple[str, ...]:
             notes.append(
                 "it lifts nothing yet: somebody else has to approve it, kubectl patch trustexception"
                 f" {exception.key.name} -n {exception.key.namespace} --type=merge"
-                """ -p '{"spec":{"approvedBy":"THEIR USER NAME"}}'"""
+                """ -p '{"metadata":{"resourceVersion":"AS READ"},"spec":{"approvedBy":"THEIR USER NAME"}}'"""
             )
         case "expired":
             notes.append("spec.expiresAt: is past, so it lifts nothing")

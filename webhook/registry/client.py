@@ -204,7 +204,13 @@ class RegistryClient:
         return self._digests if image.digest else self._tags
 
     async def close(self) -> None:
-        """Ends all connections."""
+        """Ends what is on its way, and all connections."""
+        # What waits for another ends before it.
+        for flights in (
+            self._tags, self._digests, self._tagged, self._lists, self._signatures, self._without_api, self._manifests,
+            self._blobs, self._blob_flights, self._tokens, self.documents,
+        ):  # fmt: skip
+            await flights.close()
         await self._transport.close()
 
     # ── one look-up each ─────────────────────────────────────────────────────────────────────────────────────────────

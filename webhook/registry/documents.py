@@ -53,6 +53,10 @@ class Documents:
             limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=lambda found: 256 + len(found.body or b"")
         )
 
+    async def close(self) -> None:
+        """Ends what is on its way."""
+        await self._kept.close()
+
     async def ask(
         self,
         url: str,
