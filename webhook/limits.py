@@ -376,6 +376,8 @@ RESCAN_AGAIN_SECONDS: Final = 120.0
 DRIFT_MARGIN: Final = 10.0
 """Seconds by which a Pod must be younger than its policy to have been admitted by it: replicas learn of a policy within two seconds, and
 clocks differ."""
+MAX_COMPARED: Final = 32
+"""Images of an index whose configurations are read to tell whether what runs is one of them."""
 MAX_EVICTIONS: Final = 10
 """Pods evicted in one round, a second or more apart: their controllers make new ones meanwhile."""
 EVICT_AGAIN_SECONDS: Final = 30.0
