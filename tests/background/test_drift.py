@@ -399,3 +399,36 @@ async def test_r04_what_runs_as_it_was_written_has_not_drifted_whatever_is_said_
     await lab.step()
     assert lab.endings() == ["denied"]
     assert lab.kube.evicted == ["bad"]
+
+
+async def test_r04_pods_of_one_controller_are_evicted_ever_more_slowly(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    lab.policy("pay/web", onDrift="evict")
+    lab.store.put_namespace("pay", {})
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    lab.pod(running=moved, name="other", owner="another")
+    # Whoever writes a Pod writes its owner, too: that slows down nobody elsewhere.
+    lab.pod(running=moved, name="elsewhere", namespace="pay", owner="replicas")
+    began, times = lab.seconds(), []
+    for i in range(4 * 60):
+        if not any(pod.owner == "replicas" and pod.namespace == "shop" for pod in lab.pods.by_uid.values()):
+            lab.pod(running=moved, name=f"web-{i}", owner="replicas")
+        before = len(lab.kube.evicted)
+        await lab.step()
+        times += [(lab.seconds() - began) // 60] * sum(name.startswith("web") for name in lab.kube.evicted[before:])
+        lab.passes()
+    assert times == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    assert {"other", "elsewhere"} < set(lab.kube.evicted)
+    # After an hour without any it begins anew.
+    lab.pods.gone({"metadata": {"uid": next(iter(lab.pods.by_uid))}})
+    await lab.step()
+    lab.passes(2 * limits.MAX_EVICT_OWNER_SECONDS)
+    for name, evicted in (("late", True), ("later", False)):
+        lab.pod(running=moved, name=name, owner="replicas")
+        await lab.step()
+        assert (name in lab.kube.evicted) is evicted
+    lab.passes(limits.EVICT_OWNER_SECONDS)
+    await lab.step()
+    assert "later" in lab.kube.evicted

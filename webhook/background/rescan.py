@@ -357,7 +357,16 @@ class Rescan:
             follows = known.policy.terms.afterwards.on_drift
             if found is None or follows == "evict":
                 found = Drift(
-                    pod.uid, pod.namespace, pod.name, placed.where, placed.image, digest, line.policy, follows, text
+                    pod.uid,
+                    pod.namespace,
+                    pod.name,
+                    placed.where,
+                    placed.image,
+                    digest,
+                    line.policy,
+                    follows,
+                    text,
+                    pod.owner,
                 )
         return found
 
