@@ -378,8 +378,14 @@ RESCAN_AGAIN_SECONDS: Final = 120.0
 DRIFT_MARGIN: Final = 10.0
 """Seconds by which a Pod must be younger than its policy to have been admitted by it: replicas learn of a policy within two seconds, and
 clocks differ."""
+MAX_COMPARED: Final = 32
+"""Images of an index whose configurations are read to tell whether what runs is one of them."""
 MAX_EVICTIONS: Final = 10
 """Pods evicted in one round, a second or more apart: their controllers make new ones meanwhile."""
+EVICT_OWNER_SECONDS: Final = 60.0
+"""Seconds after an eviction in which no other Pod of the same controller is evicted; twice as long after each that follows."""
+MAX_EVICT_OWNER_SECONDS: Final = 3600.0
+"""The longest that these become. A controller without evictions for as long again begins anew."""
 EVICT_AGAIN_SECONDS: Final = 30.0
 """Seconds after which an eviction that was refused, by a disruption budget say, is asked for again."""
 MAX_REPORTED_TEXT: Final = 512

@@ -149,12 +149,16 @@ class Lab:
         running: Digest | str | None = None,
         name: str = "web",
         namespace: str = "shop",
+        owner: str | None = None,
         **status: Any,
     ) -> Document:
         """A Pod that was made just now, or is known already, and runs this."""
         path = f"/api/v1/namespaces/{namespace}/pods/{name}"
         created = self.now.isoformat().replace("+00:00", "Z")
         metadata = self.kube.objects.get(path, {}).get("metadata", {"creationTimestamp": created})
+        if owner is not None:
+            other = {"uid": "no controller", "controller": False}
+            metadata = {**metadata, "ownerReferences": [other, {"uid": owner, "controller": True}]}
         image_id = "" if running is None else f"{HOST}/app@{running}" if running.startswith("sha256:") else running
         document = self.kube.put(
             path,

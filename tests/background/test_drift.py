@@ -1,13 +1,16 @@
 """What runs is compared with what was verified (attacks R-04, R-06, R-09; W-02 for what is left out)."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.background import laboratory
 from tests.background.laboratory import CONFIGURATION, HOST, Lab
+from tests.fake.registry import EMPTY_CONFIG
 from tests.fake.signing import key, sign_bundle
 from webhook import limits
+from webhook.background.contents import configuration_of
 from webhook.background.drift import has_drifted
 from webhook.image import Digest
 from webhook.kube import KubeError
@@ -175,7 +178,7 @@ async def test_r04_a_tag_that_moves_to_another_signed_image_is_no_drift(lab: Lab
 
 async def test_r03_a_node_that_runs_another_digest_than_was_written_has_drifted(lab: Lab) -> None:
     signed = lab.image(key("a"))
-    lab.pod(f"{HOST}/app@{signed}", OTHER)
+    lab.pod(f"{HOST}/app@{signed}", lab.image(content=b"evil"))
     lab.pod(f"{HOST}/app@{signed}", signed, name="good")
     lab.passes()
     # However old the Pod and however new the policy.
@@ -307,3 +310,125 @@ def test_who_is_younger_than_the_policy_was_admitted_by_it(
     running = Digest(f"sha256:{'1' * 64}")
     assert has_drifted(running, good, created=created, seen=seen, since=since) is drifted
     assert not has_drifted(running, running, created=created, seen=seen, since=since)
+
+
+def twin(lab: Lab, digest: Digest, path: str) -> Digest:
+    """The same image, its manifest written with other white space and pushed elsewhere."""
+    body = json.dumps(json.loads(lab.registry.manifests["app", digest].body), indent=3).encode()
+    found = lab.registry.push_manifest(path, body)
+    assert found != digest
+    return found
+
+
+@pytest.mark.parametrize("written", ["digest", "tag", "index"])
+@pytest.mark.parametrize("path", ["evil/twin", "app"])
+async def test_r04_the_same_image_under_another_digest_is_never_evicted(lab: Lab, written: str, path: str) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    signed = lab.image(key("a"))
+    image = {"digest": f"{HOST}/app@{signed}", "tag": f"{HOST}/app:v1", "index": ""}[written]
+    if written == "index":
+        index = lab.registry.push_index("app", "v1", [signed, lab.registry.push_image("app", "arm64", b"arm64")])
+        sign_bundle(lab.registry, "app", index, key("a"))
+        image = f"{HOST}/app@{index}"
+    lab.pod(image, f"{HOST}/{path}@{twin(lab, signed, path)}")
+    lab.pod(image, lab.registry.push_image("app", "evil", b"evil"), name="bad")
+    await lab.step()
+    assert lab.kube.evicted == ["bad"]
+    assert not [one for one in lab.rescan.drifts.values() if one.name == "web"]
+
+
+async def test_r04_it_is_the_same_as_what_ran_before_wherever_the_tag_leads_now(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    signed = lab.image(key("a"))
+    lab.pod(running=signed)
+    lab.pod(running=signed, name="bad")
+    await lab.step()
+    evil = lab.image(content=b"evil")
+    lab.passes()
+    lab.pod(running=twin(lab, signed, "app"))
+    lab.pod(running=evil, name="bad")
+    await lab.step()
+    assert lab.kube.evicted == ["bad"]
+
+
+@pytest.mark.parametrize("unread", ["running", "written"])
+async def test_r04_what_cannot_be_read_is_never_evicted_and_looked_at_again(
+    lab: Lab, unread: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    signed, evil = lab.image(key("a")), lab.image(content=b"evil")
+    lab.pod(f"{HOST}/app@{signed}", evil)
+    lab.registry.fail(f"manifest {evil if unread == 'running' else signed}", lambda: Unavailable("down"))
+    await lab.step()
+    assert lab.kube.evicted == []
+    assert "cannot be said" in caplog.text
+    lab.registry.failures.clear()
+    lab.passes(limits.RESCAN_AGAIN_SECONDS)
+    await lab.step()
+    assert lab.kube.evicted == ["web"]
+
+
+async def test_r04_artifacts_share_a_configuration_and_are_not_one_image_for_it(lab: Lab) -> None:
+    first, second = (
+        lab.registry.manifests[
+            "app", lab.registry.push_manifest("app", {"schemaVersion": 2, "config": EMPTY_CONFIG, "layers": [n]})
+        ]
+        for n in (1, 2)
+    )
+    assert configuration_of(first) is configuration_of(second) is None
+    assert configuration_of(lab.registry.manifests["app", lab.image()]) is not None
+
+
+@pytest.mark.parametrize("by", ["digest", "index"])
+async def test_r04_what_runs_as_it_was_written_has_not_drifted_whatever_is_said_of_it_now(lab: Lab, by: str) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    # Nobody has signed it: an exception that has ended, or an outage, has let it in.
+    unsigned = lab.image()
+    written = lab.registry.push_index("app", "v1", [unsigned]) if by == "index" else unsigned
+    lab.pod(f"{HOST}/app@{written}", unsigned)
+    lab.pod(f"{HOST}/app@{written}", lab.image(content=b"evil"), name="bad")
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert lab.kube.evicted == ["bad"]
+
+
+async def test_r04_pods_of_one_controller_are_evicted_ever_more_slowly(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    lab.policy("pay/web", onDrift="evict")
+    lab.store.put_namespace("pay", {})
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    lab.pod(running=moved, name="other", owner="another")
+    # Whoever writes a Pod writes its owner, too: that slows down nobody elsewhere.
+    lab.pod(running=moved, name="elsewhere", namespace="pay", owner="replicas")
+    began, times = lab.seconds(), []
+    for i in range(4 * 60):
+        if not any(pod.owner == "replicas" and pod.namespace == "shop" for pod in lab.pods.by_uid.values()):
+            lab.pod(running=moved, name=f"web-{i}", owner="replicas")
+        before = len(lab.kube.evicted)
+        await lab.step()
+        times += [(lab.seconds() - began) // 60] * sum(name.startswith("web") for name in lab.kube.evicted[before:])
+        lab.passes()
+    assert times == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    assert {"other", "elsewhere"} < set(lab.kube.evicted)
+    # After an hour without any it begins anew.
+    lab.pods.gone({"metadata": {"uid": next(iter(lab.pods.by_uid))}})
+    await lab.step()
+    lab.passes(2 * limits.MAX_EVICT_OWNER_SECONDS)
+    for name, evicted in (("late", True), ("later", False)):
+        lab.pod(running=moved, name=name, owner="replicas")
+        await lab.step()
+        assert (name in lab.kube.evicted) is evicted
+    lab.passes(limits.EVICT_OWNER_SECONDS)
+    await lab.step()
+    assert "later" in lab.kube.evicted

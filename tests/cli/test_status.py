@@ -166,7 +166,7 @@ async def test_policies_that_need_somebody_are_named(server: FakeAPIServer) -> N
     put_policy(server, "late", mode="audit")
     put_policy(server, "broken", conditions(Ready=("False", "Invalid", "it denies what it covers: \x1b[2J")))
     soon = conditions(Ready=("True", "InForce", ""), Expiring=("True", "EndsSoon", "a root ends"))
-    put_policy(server, "soon", soon)
+    put_policy(server, "soon", soon | {"effectiveMode": "audit"}, mode="enforce", rollout={"auditFor": "1h"})
     over = conditions(Ready=("True", "InForce", ""), Expiring=("True", "Expired", "a root ended"))
     put_policy(server, "over", over)
     rotated = conditions(Ready=("True", "InForce", ""), Expiring=("True", "PartlyExpired", "its validity ended"))
@@ -174,7 +174,7 @@ async def test_policies_that_need_somebody_are_named(server: FakeAPIServer) -> N
     result, lines = await status()
     assert result.exit_code == 1
     first, *others = lines["policies"]
-    assert first == ("ok", "6: 5 enforce, 1 audit")
+    assert first == ("ok", "6: 4 enforce, 2 audit")
     assert (
         "wrong",
         "policy shop/broken is not in force as written: Invalid: it denies what it covers: \\x1b[2J",

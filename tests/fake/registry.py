@@ -56,7 +56,8 @@ class FakeRegistry:
 
     def push_image(self, path: str, tag: str, content: bytes = b"layer") -> Digest:
         """A small image; other `content`, other digest."""
-        config = to_json({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}})
+        rootfs = {"type": "layers", "diff_ids": [digest_of(content)]}
+        config = to_json({"architecture": "amd64", "os": "linux", "rootfs": rootfs})
         layer = {
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
             "size": len(content),

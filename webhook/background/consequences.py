@@ -1,7 +1,8 @@
 """What follows from drift: an Event on the Pod, and an eviction where the policy says so.
 
 Evictions go through the Eviction API, so that disruption budgets hold; what one refuses is asked for again. The Pod is named with its uid:
-another one of the same name is not touched.
+another one of the same name is not touched. Pods of one controller are evicted one by one, and ever more slowly: what its new Pods run again is not mended
+by evicting them.
 """
 
 import logging
@@ -26,6 +27,14 @@ _OVER: Final = frozenset({404, 409})
 """The Pod is gone, or another one has its name."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """How long no Pod of an owner is evicted after one was. Seconds; `until` since the epoch."""
+
+    seconds: float
+    until: float
+
+
 @dataclass(slots=True)
 class Consequences:
     """Tells of each drift once, and evicts as often as it takes."""
@@ -35,6 +44,8 @@ class Consequences:
     clock: Callable[[], datetime]
     _told: set[tuple[str, str, str]] = field(default_factory=set)
     _tried: dict[str, float] = field(default_factory=dict)
+    _owners: dict[tuple[str, str], _Pause] = field(default_factory=dict)
+    """By namespace and owner."""
 
     async def follow(self, drifts: Iterable[Drift]) -> None:
         """What is to be done now about all drift that there is."""
@@ -54,10 +65,15 @@ class Consequences:
 
     async def _evict(self, drifts: Iterable[Drift]) -> None:
         now, left = self.clock().timestamp(), limits.MAX_EVICTIONS
+        for owner in [owner for owner, one in self._owners.items() if now >= one.until + limits.MAX_EVICT_OWNER_SECONDS]:
+            del self._owners[owner]
         for one in drifts:
             if left == 0:
                 return
             if now - self._tried.get(one.uid, -limits.EVICT_AGAIN_SECONDS) < limits.EVICT_AGAIN_SECONDS:
+                continue
+            pause = self._owners.get((one.namespace, one.owner))
+            if pause is not None and now < pause.until:
                 continue
             left -= 1
             self._tried[one.uid] = now
@@ -87,6 +103,10 @@ class Consequences:
             )
             return
         self.metrics.evicted("evicted")
+        owner, now = (drift.namespace, drift.owner), self.clock().timestamp()
+        before = self._owners.get(owner)
+        seconds = limits.EVICT_OWNER_SECONDS if before is None else min(2 * before.seconds, limits.MAX_EVICT_OWNER_SECONDS)
+        self._owners[owner] = _Pause(seconds, now + seconds)
         await self._tell(
             drift, "ImageEvicted", f"policy {drift.policy} says onDrift: evict. {drift.where}: {drift.text}"
         )

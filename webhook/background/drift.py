@@ -28,6 +28,8 @@ class Drift:
     policy: PolicyKey
     follows: OnDrift
     text: str
+    owner: str
+    """Of the Pod; see `Pod.owner`."""
 
 
 def has_drifted(running: Digest, good: Digest | None, *, created: float, seen: float, since: float) -> bool:

@@ -6,6 +6,7 @@ Deployment differ in name and uid only.
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -41,12 +42,18 @@ class _Status(Struct, rename="camel"):
     ephemeral_container_statuses: list[_Container] | None = None
 
 
+class _Owner(Struct):
+    uid: str = ""
+    controller: bool | None = None
+
+
 class _Metadata(Struct, rename="camel"):
     name: str
     namespace: str
     uid: str
     creation_timestamp: datetime
     deletion_timestamp: datetime | None = None
+    owner_references: list[_Owner] | None = None
 
 
 class _Pod(Struct):
@@ -98,7 +105,7 @@ _UNPACK: Final = msgspec.msgpack.Decoder(
 class Pod:
     """One Pod. `created` and `seen` are seconds since the epoch; `seen`: since when it was seen to run what it runs.
 
-    `good`: by image, the digest that ran and was in order when it was judged last; None where none has.
+    `owner`: the uid of its controller, or its own; as the Pod says, so it means something in its namespace only. `good`: by image, the digest that ran and was in order when it was judged last; None where none has.
     """
 
     namespace: str
@@ -107,6 +114,7 @@ class Pod:
     created: float
     seen: float
     sight: bytes
+    owner: str
     good: tuple[Digest | None, ...] = ()
 
 
@@ -141,6 +149,7 @@ def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
         for container in containers or ():
             told[kind, container.name] = running_digest(container.image_id)
     running = tuple(told.get((placed.kind, placed.name)) for placed in question.images)
+    owners = (one.uid for one in metadata.owner_references or () if one.controller and one.uid)
     return Pod(
         metadata.namespace,
         metadata.name,
@@ -148,6 +157,8 @@ def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
         metadata.creation_timestamp.timestamp(),
         now,
         Sight(question, running).pack(),
+        # Kept once for all Pods of a controller.
+        sys.intern(next(owners, metadata.uid)),
     )
 
 

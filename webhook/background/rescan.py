@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from webhook import limits
+from webhook.background.contents import Read, is_another
 from webhook.background.drift import Drift, has_drifted
 from webhook.background.lines import Line, lines_of
 from webhook.background.pods import Pod, Pods, Sight
@@ -23,7 +24,7 @@ from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore, Snapshot
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
-from webhook.trust import Rejected, Resolved, Unavailable
+from webhook.trust import Resolved
 from webhook.verdict import Judgement, PolicyKey
 
 _log = logging.getLogger(__name__)
@@ -34,15 +35,11 @@ _STEP: Final = 200
 """Kinds of Pods judged before whoever writes about them has a turn."""
 
 
-class Asked(Protocol):
+class Asked(Read, Protocol):
     """Who judges; `judge.decide.Decider` implements it."""
 
     async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
         """What each image gets under each policy, with what exceptions make of it; no use of one is spent."""
-        ...
-
-    async def meaning(self, question: Question, image: ImageReference) -> Resolved | Rejected | Unavailable:
-        """What the name of an image means now. Raises nothing."""
         ...
 
 
@@ -228,8 +225,17 @@ class Rescan:
                 self.denied_at[line.policy] = self.clock()
         if not result.is_settled:
             self._again[packed] = self.clock().timestamp() + limits.RESCAN_AGAIN_SECONDS
+        others: dict[tuple[str, Digest | None], bool | None] = {}
         for pod in list(self.pods.sights.get(packed, {}).values()):
-            self._compare(pod, sight, result, strangers)
+            await self._compare(pod, sight, result, strangers, others)
+        unread = sorted({where for (where, _), other in others.items() if other is None})
+        if unread:
+            self._again[packed] = self.clock().timestamp() + limits.RESCAN_AGAIN_SECONDS
+            _log.info(
+                "namespace %s: whether %s was exchanged cannot be said, its manifest cannot be read",
+                sight.question.who.namespace,
+                ", ".join(unread),
+            )
 
     async def _judge_running(self, sight: Sight) -> tuple[tuple[Line, ...], Mapping[str, str]]:
         """What runs, under each policy; and the places where something runs that is not what was written, with why.
@@ -276,13 +282,30 @@ class Rescan:
         return await self.asked.judgements(replace(question, images=placed), _deadline())
 
     # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _compare(self, pod: Pod, sight: Sight, result: Result, strangers: Mapping[str, str]) -> None:
+    async def _compare(
+        self,
+        pod: Pod,
+        sight: Sight,
+        result: Result,
+        strangers: Mapping[str, str],
+        others: dict[tuple[str, Digest | None], bool | None],
+    ) -> None:
+        """Whether a Pod has drifted. `others`: by place and by what was good there, whether it is another image; filled here, once for the kind."""
         good = list(pod.good or (None,) * len(sight.running))
         for i, (placed, digest) in enumerate(zip(sight.question.images, sight.running, strict=True)):
             if digest is None:
                 continue
             lines = [line for line in result.runs if line.where == placed.where]
-            drift = self._drift(pod, placed, digest, good[i], lines, strangers.get(placed.where))
+            stranger = strangers.get(placed.where)
+            written = _reference(placed.image)
+            # What runs as it was written was not exchanged, whatever is said of it by now.
+            kept = stranger is None and written is not None and written.digest is not None
+            drift = None if kept else self._drift(pod, placed, digest, good[i], lines, stranger)
+            if drift is not None and written is not None:
+                key = (placed.where, good[i])
+                if key not in others:
+                    others[key] = await self._is_another(sight.question, placed, written, digest, good[i], result)
+                drift = drift if others[key] else None
             if drift is None:
                 self.drifts.pop((pod.uid, placed.where), None)
             else:
@@ -291,6 +314,26 @@ class Rescan:
                 good[i] = digest
         # One and the same tuple for all Pods of the kind, where they agree.
         pod.good = sight.running if tuple(good) == sight.running else tuple(good)
+
+    async def _is_another(
+        self,
+        question: Question,
+        placed: Placed,
+        written: ImageReference,
+        digest: Digest,
+        good: Digest | None,
+        result: Result,
+    ) -> bool | None:
+        """Whether what runs is another image than what was verified, and not the same under another digest; None: nothing can be said."""
+        verified = [_as(written, one) for one in (written.digest, good) if one is not None]
+        if written.digest is None:
+            lines = [line for line in result.written if line.where == placed.where]
+            if any(line.ending == "undecided" for line in lines):
+                return None
+            if not any(line.is_refused for line in lines):
+                # Where the tag leads now would be admitted; where it leads to what would not, it says nothing of what was.
+                verified.append(written)
+        return await is_another(self.asked, question, _as(written, digest), verified)
 
     def _drift(
         self, pod: Pod, placed: Placed, digest: Digest, good: Digest | None, lines: list[Line], stranger: str | None
@@ -314,7 +357,16 @@ class Rescan:
             follows = known.policy.terms.afterwards.on_drift
             if found is None or follows == "evict":
                 found = Drift(
-                    pod.uid, pod.namespace, pod.name, placed.where, placed.image, digest, line.policy, follows, text
+                    pod.uid,
+                    pod.namespace,
+                    pod.name,
+                    placed.where,
+                    placed.image,
+                    digest,
+                    line.policy,
+                    follows,
+                    text,
+                    pod.owner,
                 )
         return found
 
@@ -340,6 +392,10 @@ def _namespace(pods: Mapping[str, Pod]) -> str:
 
 def _at(written: str, digest: Digest) -> str:
     return f"{written.partition('@')[0]}@{digest}"
+
+
+def _as(image: ImageReference, digest: Digest) -> ImageReference:
+    return replace(image, tag=None, digest=digest)
 
 
 def _reference(written: str) -> ImageReference | None:

@@ -215,11 +215,17 @@ async def _policies(kube: "Kube", _installation: "Installation", _now: dt.dateti
     if not found:
         yield Line("policies", State.note, "there are none: every image is admitted, with a warning")
         return
-    modes = [str((one.get("spec") or {}).get("mode") or "enforce") for one in found]
+    modes = [_mode(one) for one in found]
     counts = ", ".join(f"{modes.count(mode)} {mode}" for mode in ("enforce", "warn", "audit") if mode in modes)
     yield Line("policies", State.ok, f"{len(found)}: {counts}")
     for line in _bounded("policies", found, _about_policy):
         yield line
+
+
+def _mode(policy: "Document") -> str:
+    """What holds now; what is written, while the leader has not said that."""
+    status, spec = policy.get("status") or {}, policy.get("spec") or {}
+    return str(status.get("effectiveMode") or spec.get("mode") or "enforce")
 
 
 def _about_policy(policy: "Document") -> Line | None:

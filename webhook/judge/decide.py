@@ -24,7 +24,7 @@ from webhook.memory.store import PolicyStore, Snapshot
 from webhook.memory.uses import UsesHere
 from webhook.parsing import quote
 from webhook.policy.exception import TrustException
-from webhook.trust import Keychain, Rejected, Resolved, Unavailable
+from webhook.trust import Keychain, Manifest, Rejected, Resolved, Unavailable
 from webhook.verdict import Answer, ExceptionKey, Judgement
 
 _log = logging.getLogger(__name__)
@@ -119,6 +119,10 @@ class Decider:
     async def meaning(self, question: Question, image: ImageReference) -> Resolved | Rejected | Unavailable:
         """What the name of an image means now, to whoever asks the question. Raises nothing."""
         return await self._judge.meaning(image, self._keychain_of(question))
+
+    async def manifest(self, question: Question, image: ImageReference) -> Manifest | Rejected | Unavailable | None:
+        """The manifest that an image's digest names, to whoever asks the question; None: there is none. Raises nothing."""
+        return await self._judge.manifest(image, self._keychain_of(question))
 
     async def pins(self, question: Question, deadline: float) -> tuple[Pin, ...]:
         """What is to be written into the Pod that asks; nothing until the policies have been read."""

@@ -33,6 +33,7 @@ from webhook.trust import (
     Access,
     Claim,
     Keychain,
+    Manifest,
     Registry,
     Rejected,
     Resolved,
@@ -143,6 +144,13 @@ class Judge:
     async def meaning(self, image: ImageReference, keychain: Keychain) -> Resolved | Rejected | Unavailable:
         """What an image's name means now: its digest and, for an index, those of the images in it. Raises nothing."""
         return await _value_of(self._registries.under(keychain).resolve(image))
+
+    async def manifest(
+        self, image: ImageReference, keychain: Keychain
+    ) -> Manifest | Rejected | Unavailable | None:
+        """The manifest that an image's digest, or its tag, names; None: there is none. Raises nothing."""
+        reference = image.digest or image.tag or ""
+        return await _value_of(self._registries.under(keychain).manifest(image.repository, reference))
 
     def stands(self, judged: Judged, keychain: Keychain) -> bool:
         """Whether a judgement that was kept no longer than it says still holds for whoever has this keychain."""

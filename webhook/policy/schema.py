@@ -24,7 +24,7 @@ _FREE: Final[Schema] = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 _POLICY_COLUMNS: Final[tuple[Schema, ...]] = (
-    {"name": "Mode", "type": "string", "jsonPath": ".spec.mode"},
+    {"name": "Mode", "type": "string", "jsonPath": ".status.effectiveMode"},
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
     {"name": "Allowed", "type": "integer", "jsonPath": ".status.verdicts.allowed"},
