@@ -446,6 +446,118 @@ async def test_duplicate_keys_under_a_good_signature_are_rejected(case: Case) ->
     assert "duplicate key" in reasons[0]
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a policy says besides its keys, and what is found about it whether they have been read or not."""
+
+    case: str
+    changed: Mapping[str, Any]
+    complaints: tuple[str, ...] = ()
+    dangers: tuple[str, ...] = ()
+
+
+ACME = "x509.subject: C=US, ST=WA, O=Acme"
+CLOCK = issue("clock", ca=True).pem.decode()
+ANY_SIGNER = "notation: trustedIdentities * accepts every certificate below the trust stores' ones"
+NO_ADDRESS = "neither the address of a store (https://…, without login and query) nor the word registry"
+NO_ROLE = "is not a delegation's name: lower-case letters, digits, `-`, `_`, and `/` between"
+WRITTEN = [
+    Written("classic", {}),
+    Written("classic", {"repository": "A B"}, (".repository: A B: A B is not a part of an image's path",)),
+    Written("keyless-bundle", {}),
+    Written("keyless-bundle", {"tlog": "ignore"}, (".tlog: with keyless, a log entry or a timestamp is needed",)),
+    Written(
+        "keyless-bundle",
+        {"keyless": {**WHO, "issuer": "https://*"}},
+        (".keyless.issuer: no character stands for others; write issuerRegex",),
+    ),
+    Written(
+        "keyless-bundle",
+        {"keyless": {"issuer": sigstore.ISSUER, "subjectRegex": ".*"}},
+        dangers=("keyless",),
+    ),
+    Written("certificate-bundle", {"certificate": {**OWN, "email": "*"}}, (".certificate.email: ",)),
+    Written("gpg", {}),
+    Written("gpg", {"fingerprints": []}, (".fingerprints: empty, so nobody could have signed",)),
+    Written("gpg", {"fingerprints": ["AB"]}, (".fingerprints[0]: AB: not a full fingerprint, of 40 hex digits",)),
+    Written(
+        "gpg",
+        {"lookaside": "https://u:p@a.io/../x", "fingerprints": ["AB"]},
+        (".fingerprints[0]: AB: not a full fingerprint", f".lookaside: https://u:p@a.io/../x: {NO_ADDRESS}"),
+    ),
+    Written("gpg", {"identity": {"repository": "A B"}}, (".identity: A B: A B is not a part of an image's path",)),
+    Written("notation-jws", {"trustedIdentities": [ACME]}),
+    Written("notation-jws", {}, dangers=(ANY_SIGNER,)),
+    Written(
+        "notation-jws",
+        {"level": "audit"},
+        dangers=("notation: authenticity is only logged, so that anybody may have signed",),
+    ),
+    Written(
+        "notation-jws",
+        {"trustedIdentities": ["garbage"], "timestamp": "always"},
+        (".timestamp: needs a trust store of type tsa", ".trustedIdentities[0]: garbage: write x509.subject:"),
+    ),
+    Written(
+        "notation-jws",
+        {"trustedIdentities": ["x509.subject: CN=a"]},
+        (".trustedIdentities[0]: x509.subject: CN=a: lacks C, ST, O; C, ST and O are mandatory",),
+    ),
+    Written(
+        "notation-jws",
+        {"trustedIdentities": [ACME, f"{ACME}, OU=Releases"]},
+        (".trustedIdentities: one of them contains another, so that it is not clear who is meant",),
+    ),
+    Written("dct", {}),
+    Written(
+        "dct",
+        {"server": "notaurl", "delegations": ["../x", "*"]},
+        (
+            ".server: notaurl is not a URL like https://notary.example",
+            f".delegations[0]: ../x {NO_ROLE}",
+            f".delegations[1]: * {NO_ROLE}",
+        ),
+    ),
+    Written("dct", {"delegations": []}, (".delegations: empty, so nobody would have to sign",)),
+    Written(
+        "dct",
+        {"server": "http://notary.test", "ca": CLOCK},
+        (".ca: without meaning beside a server without TLS",),
+    ),
+    Written("dct", {"rootKeys": [], "ca": CLOCK}, (".rootKeys: empty, so nobody could have signed",)),
+]
+
+
+def found(read: Callable[[], tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Complaints, and dangers."""
+    try:
+        return (), read()
+    except Invalid as e:
+        return e.complaints, ()
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=lambda written: f"{written.case}-{'-'.join(written.changed)}")
+def test_what_is_found_without_the_keys_is_what_is_found_with_them(written: Written) -> None:
+    [case] = [case for case in CASES if case.name == written.case]
+    row, digest = FORMATS[case.format], Digest(f"sha256:{'0' * 64}")
+    spec = convert_all({**case.spec(digest), **written.changed}, row.spec, "spec")
+    by_reference = found(lambda: row.examine(spec))
+    assert by_reference == found(lambda: build(case, digest, **written.changed).dangers())
+    for said, expected in zip(by_reference, (written.complaints, written.dangers), strict=True):
+        assert len(said) == len(expected)
+        assert all(text.startswith(begin) for text, begin in zip(said, expected, strict=True))
+
+
+def test_every_format_with_keys_is_examined_without_them() -> None:
+    digest = Digest(f"sha256:{'0' * 64}")
+    with_keys = {
+        case.format
+        for case in CASES
+        if list(FORMATS[case.format].keys(convert_all(case.spec(digest), FORMATS[case.format].spec, "spec")))
+    }
+    assert {case.format for case in CASES for written in WRITTEN if written.case == case.name} == with_keys
+
+
 def test_key_references_are_listed_with_their_paths() -> None:
     row = FORMATS["cosign"]
     spec = convert_all({"keys": ["secret://a#b", "secret://c#d"]}, row.spec, "")

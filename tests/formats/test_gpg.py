@@ -793,6 +793,7 @@ def test_all_complaints_come_at_once() -> None:
         gpg(b"\xff", identity={}, lookaside="x", fingerprints=["x"])
     assert [complaint.partition(":")[0] for complaint in refused.value.complaints] == [
         ".keys",
+        ".fingerprints[0]",
         ".identity",
         ".lookaside",
     ]

@@ -235,6 +235,32 @@ def test_a_key_that_cannot_be_had_now_leaves_its_signer_unresolved_and_the_polic
     assert unread.signers[0].signer == Unresolved("not read")
 
 
+ACME_ROOT = {"type": "ca", "certs": "configmap://acme-root#root.pem"}
+
+
+def test_who_may_sign_is_told_before_the_keys_are_read() -> None:
+    anybody = {"trustStores": [ACME_ROOT], "trustedIdentities": ["*"], "level": "audit"}
+    read = policy(spec={"signers": [{"name": "a", "notation": anybody}]})
+    assert isinstance(read.signers[0].signer, Unresolved)
+    assert warnings(read) == ('signer "a": notation: authenticity is only logged, so that anybody may have signed',)
+    somebody = {**anybody, "trustedIdentities": ["x509.subject: C=US, ST=WA, O=Acme"], "level": "strict"}
+    assert warnings(policy(spec={"signers": [{"name": "a", "notation": somebody}]})) == ()
+
+
+@pytest.mark.parametrize(
+    ("signer", "where"),
+    [
+        ({"notation": {"trustStores": [ACME_ROOT], "trustedIdentities": ["garbage"]}}, "notation.trustedIdentities[0]"),
+        ({"gpg": {"keys": "secret://a#b", "lookaside": "https://u:p@a.io/../x"}}, "gpg.lookaside"),
+        ({"dct": {"server": "notaurl", "rootKeys": ["secret://a#b"]}}, "dct.server"),
+    ],
+)
+def test_what_is_written_wrongly_is_refused_before_the_keys_are_read(signer: dict[str, Any], where: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        policy(spec={"signers": [{"name": "a", **signer}]})
+    assert [complaint.partition(": ")[0] for complaint in refused.value.complaints] == [f"spec.signers[0].{where}"]
+
+
 def test_key_references_are_found_in_what_is_readable() -> None:
     assert key_references({"signers": [{"name": "a", "cosign": {"keys": ["x", "y"]}}]}, FORMATS) == {"x", "y"}
     unreadable: list[object] = [

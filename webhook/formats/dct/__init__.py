@@ -32,6 +32,14 @@ def _keys(spec: DctSpec) -> Iterable[tuple[str, KeyRef]]:
         yield ".ca", spec.ca
 
 
+def _examine(spec: DctSpec) -> tuple[str, ...]:
+    complaints: list[str] = []
+    _read(spec, complaints)
+    if complaints:
+        raise Invalid(*complaints)
+    return ()
+
+
 def _build(spec: DctSpec, materials: Mapping[KeyRef, bytes]) -> Dct:
     complaints: list[str] = []
     anchors: dict[PublicKey, None] = {}
@@ -39,14 +47,18 @@ def _build(spec: DctSpec, materials: Mapping[KeyRef, bytes]) -> Dct:
         if path != ".ca":
             read = _collected(complaints, _read_root_keys, materials[reference], path)
             anchors.update(dict.fromkeys(read or ()))
-    if not spec.root_keys:
-        complaints.append(".rootKeys: empty, so nobody could have signed")
-    server = _collected(complaints, _read_server, spec)
-    delegations = _collected(complaints, _read_delegations, spec.delegations)
+    server, delegations = _read(spec, complaints)
     ca = None if spec.ca is None else _collected(complaints, _read_authority, materials[spec.ca])
     if complaints or server is None or delegations is None:
         raise Invalid(*complaints)
     return Dct(server, tuple(anchors), delegations, ca)
+
+
+def _read(spec: DctSpec, complaints: list[str]) -> tuple[str | None, tuple[str, ...] | None]:
+    """What is written, whatever the keys are: the server and the roles, or None and what is wrong with them."""
+    if not spec.root_keys:
+        complaints.append(".rootKeys: empty, so nobody could have signed")
+    return _collected(complaints, _read_server, spec), _collected(complaints, _read_delegations, spec.delegations)
 
 
 def _collected(complaints: list[str], read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -114,4 +126,5 @@ FORMAT: Final = Format(
     DctSpec,
     keys=_keys,
     build=_build,
+    examine=_examine,
 )

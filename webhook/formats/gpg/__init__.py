@@ -25,6 +25,14 @@ def _keys(spec: GpgSpec) -> Iterable[tuple[str, KeyRef]]:
     yield ".keys", spec.keys
 
 
+def _examine(spec: GpgSpec) -> tuple[str, ...]:
+    complaints: list[str] = []
+    _read(spec, complaints)
+    if complaints:
+        raise Invalid(*complaints)
+    return ()
+
+
 def _build(spec: GpgSpec, materials: Mapping[KeyRef, bytes]) -> Gpg:
     complaints: list[str] = []
     keys: tuple[TrustedKey, ...] = ()
@@ -32,6 +40,21 @@ def _build(spec: GpgSpec, materials: Mapping[KeyRef, bytes]) -> Gpg:
         keys = _trusted(parse_keyring(materials[spec.keys], ".keys"), spec.fingerprints)
     except Invalid as e:
         complaints += e.complaints
+    identity = _read(spec, complaints)
+    if complaints:
+        raise Invalid(*complaints)
+    return Gpg(keys, identity, spec.lookaside.rstrip("/"))
+
+
+def _read(spec: GpgSpec, complaints: list[str]) -> IdentityRule:
+    """What is written, whatever the keys are: the names that count."""
+    if spec.fingerprints is not None and not spec.fingerprints:
+        complaints.append(".fingerprints: empty, so nobody could have signed")
+    complaints += [
+        f".fingerprints[{i}]: {quote(written, 60)}: not a full fingerprint, of 40 hex digits"
+        for i, written in enumerate(spec.fingerprints or ())
+        if not _FINGERPRINT.fullmatch(written)
+    ]
     try:
         identity = read_identity(spec.identity, ".identity", bare_names=False)
     except Invalid as e:
@@ -42,28 +65,31 @@ def _build(spec: GpgSpec, materials: Mapping[KeyRef, bytes]) -> Gpg:
             f".lookaside: {quote(spec.lookaside, 80)}: neither the address of a store (https://…, without login and query)"
             f" nor the word {REGISTRY}"
         )
-    if complaints:
-        raise Invalid(*complaints)
-    return Gpg(keys, identity, spec.lookaside.rstrip("/"))
+    return identity
 
 
 def _trusted(certificates: Sequence[Certificate], fingerprints: Sequence[str] | None) -> tuple[TrustedKey, ...]:
-    """The keys that count. Raises `Invalid` for a fingerprint that is none, or of no key in the keyring."""
+    """The keys that count. Raises `Invalid` for a fingerprint of no key in the keyring."""
     keys = [TrustedKey(one.primary, key) for one in certificates for key in one.signing_keys]
     if fingerprints is None:
         return tuple(keys)
-    complaints = [] if fingerprints else [".fingerprints: empty, so nobody could have signed"]
-    wanted = set()
-    for i, written in enumerate(fingerprints):
-        fingerprint = written.upper()
-        if not _FINGERPRINT.fullmatch(written):
-            complaints.append(f".fingerprints[{i}]: {quote(written, 60)}: not a full fingerprint, of 40 hex digits")
-        elif not any(fingerprint in {one.key.fingerprint, one.primary.fingerprint} for one in keys):
-            complaints.append(f".fingerprints[{i}]: {fingerprint}: `keys` holds no such key that may sign")
-        wanted.add(fingerprint)
+    known = {fingerprint for one in keys for fingerprint in (one.key.fingerprint, one.primary.fingerprint)}
+    wanted = {written.upper() for written in fingerprints}
+    complaints = [
+        f".fingerprints[{i}]: {written.upper()}: `keys` holds no such key that may sign"
+        for i, written in enumerate(fingerprints)
+        if _FINGERPRINT.fullmatch(written) and written.upper() not in known
+    ]
     if complaints:
         raise Invalid(*complaints)
     return tuple(one for one in keys if not wanted.isdisjoint({one.key.fingerprint, one.primary.fingerprint}))
 
 
-FORMAT: Final = Format("gpg", "GPG simple signing, as skopeo and podman write it.", GpgSpec, keys=_keys, build=_build)
+FORMAT: Final = Format(
+    "gpg",
+    "GPG simple signing, as skopeo and podman write it.",
+    GpgSpec,
+    keys=_keys,
+    build=_build,
+    examine=_examine,
+)

@@ -12,7 +12,7 @@ from webhook.formats import _timestamp, _x509
 from webhook.formats.notation import chain, names
 from webhook.formats.notation.level import actions
 from webhook.formats.notation.names import Name
-from webhook.formats.notation.signer import Notation
+from webhook.formats.notation.signer import Notation, dangers_of
 from webhook.formats.notation.spec import NotationSpec, StoreType
 from webhook.parsing import Invalid, quote
 from webhook.trust import Format, KeyRef
@@ -23,6 +23,14 @@ def _keys(spec: NotationSpec) -> Iterable[tuple[str, KeyRef]]:
         yield f".trustStores[{i}].certs", store.certs
 
 
+def _examine(spec: NotationSpec) -> tuple[str, ...]:
+    complaints: list[str] = []
+    identities = _read(spec, complaints)
+    if complaints:
+        raise Invalid(*complaints)
+    return dangers_of(actions(spec.level, spec.override), identities)
+
+
 def _build(spec: NotationSpec, materials: Mapping[KeyRef, bytes]) -> Notation:
     complaints: list[str] = []
     stores: list[tuple[StoreType, tuple[bytes, ...]]] = []
@@ -31,14 +39,9 @@ def _build(spec: NotationSpec, materials: Mapping[KeyRef, bytes]) -> Notation:
             stores.append((store.type, _certificates(materials[store.certs], store.type, f".trustStores[{i}].certs")))
         except Invalid as e:
             complaints += e.complaints
-    types = {store.type for store in spec.trust_stores}
-    if types <= {"tsa"}:
-        complaints.append(".trustStores: none of type ca or signingAuthority, so nobody could vouch for a signer")
-    if spec.timestamp is not None and "tsa" not in types:
-        complaints.append(".timestamp: needs a trust store of type tsa")
     if sum(len(certificates) for _, certificates in stores) > limits.MAX_KEYS:
         complaints.append(f".trustStores: more than {limits.MAX_KEYS} certificates in all")
-    identities = _identities(spec.trusted_identities, complaints)
+    identities = _read(spec, complaints)
     if complaints:
         raise Invalid(*complaints)
     return Notation(
@@ -51,6 +54,16 @@ def _build(spec: NotationSpec, materials: Mapping[KeyRef, bytes]) -> Notation:
         annotations=frozenset(spec.annotations.items()),
         described=tuple(quote(identity, 120) for identity in spec.trusted_identities),
     )
+
+
+def _read(spec: NotationSpec, complaints: list[str]) -> frozenset[Name] | None:
+    """What is written, whatever the certificates are: the names that are trusted, None for anybody's."""
+    types = {store.type for store in spec.trust_stores}
+    if types <= {"tsa"}:
+        complaints.append(".trustStores: none of type ca or signingAuthority, so nobody could vouch for a signer")
+    if spec.timestamp is not None and "tsa" not in types:
+        complaints.append(".timestamp: needs a trust store of type tsa")
+    return _identities(spec.trusted_identities, complaints)
 
 
 def _certificates(material: bytes, kind: StoreType, path: str) -> tuple[bytes, ...]:
@@ -100,4 +113,5 @@ FORMAT: Final = Format(
     NotationSpec,
     keys=_keys,
     build=_build,
+    examine=_examine,
 )

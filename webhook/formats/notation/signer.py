@@ -70,11 +70,7 @@ class Notation:
 
     def dangers(self) -> tuple[str, ...]:
         """Who is not asked for."""
-        if self.actions.authenticity != "enforce":
-            return ("notation: authenticity is only logged, so that anybody may have signed",)
-        if self.identities is None:
-            return ("notation: trustedIdentities * accepts every certificate below the trust stores' ones",)
-        return ()
+        return dangers_of(self.actions, self.identities)
 
     def fingerprints(self) -> tuple[str, ...]:
         """Of the keys of all trusted certificates, in the order of the policy."""
@@ -225,6 +221,15 @@ class Notation:
         if not moment.within(begins, ends):
             raise Rejected(f"it was signed at {moment.at.isoformat()}, when not all of its certificates were valid")
         return moment
+
+
+def dangers_of(actions: Actions, identities: frozenset[Name] | None) -> tuple[str, ...]:
+    """See `trust.Signer.dangers`: what no certificate changes."""
+    if actions.authenticity != "enforce":
+        return ("notation: authenticity is only logged, so that anybody may have signed",)
+    if identities is None:
+        return ("notation: trustedIdentities * accepts every certificate below the trust stores' ones",)
+    return ()
 
 
 @dataclass(slots=True)
