@@ -426,7 +426,12 @@ def test_r03_where_the_signature_is_judged_by_the_tag_it_stands_in_the_name(
 
     subject = Subject(Repository(HOST, "app"), digest, None)
     question = asked(f"{HOST}/app{verified}")
-    good.learn(question, [(ruling(verified, Allowed(subject, frozenset({Proof("cosign", "SHA256:aa", "x")}))), under)], Judged(()), captures.NOW)
+    good.learn(
+        question,
+        [(ruling(verified, Allowed(subject, frozenset({Proof("cosign", "SHA256:aa", "x")}))), under)],
+        Judged(()),
+        captures.NOW,
+    )
     for how, expected in [*((how, True) for how in (verified, *known)), *((how, False) for how in unknown)]:
         found = good.find(ruling(how, Undecided(("down",), subject)), under, "shop", captures.NOW)
         assert (found is not None) is expected, how

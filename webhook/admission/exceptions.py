@@ -64,7 +64,9 @@ def _refusal(writer: str, namespace: str, old: Mapping[str, Any], new: Mapping[s
             return f'spec.approvedBy: must be whoever approves; you are "{name}"'
         if approver.startswith(f"system:serviceaccount:{namespace}:"):
             # Whoever may start Pods here may act as any of its accounts, and would approve what they asked for themselves.
-            return f'spec.approvedBy: "{name}" is a service account of this very namespace, which whoever asks may act as'
+            return (
+                f'spec.approvedBy: "{name}" is a service account of this very namespace, which whoever asks may act as'
+            )
     return None
 
 
