@@ -182,7 +182,7 @@ def _lines(seen: Seen, judgement: Judgement) -> list[str]:
         case Denied():
             lines += [f"  because {reason}" for reason in outcome.reasons]
         case Undecided():
-            lines += [f"  because it could not be verified: {cause}" for cause in outcome.causes]
+            lines += [f"  because it could not be verified: {cause}" for cause in dict.fromkeys(outcome.causes)]
         case Allowed():
             lines += [f"  {detail}" for detail in explain.details(judgement)]
     if judgement.excuse is not None:
