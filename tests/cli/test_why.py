@@ -226,3 +226,43 @@ async def test_nothing_is_told_after_the_answer_when_a_registry_is_silent(
     assert "Traceback" not in result.output
     # What goes on behind the answer ends with the command, before the connections that it reads by.
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+REGISTRIES = "/api/v1/namespaces/trusted-images/configmaps/trusted-images-registries"
+
+
+async def test_registries_are_reached_as_the_webhook_reaches_them(
+    server: FakeAPIServer,
+    registry: HTTPRegistry,  # noqa: F811 - the fixture
+    tmp_path: Path,
+) -> None:
+    async def asked(name: str = "signed") -> Result:
+        return await run("why", f"{registry.host}/shop/{name}:v1", "-n", "shop", "--tuf-url", "")
+
+    def configured(**more: Any) -> None:
+        hosts = [{"host": registry.host, "plainHTTP": True}, *more.get("others", [])]
+        server.put(REGISTRIES, {"data": {"registries.yaml": json.dumps({"registries": hosts})}})
+
+    result = await asked()
+    assert result.exit_code == 2
+    assert (
+        "ConfigMap trusted-images/trusted-images-registries is not there: give the file by --registries"
+        in result.output
+    )
+    configured()
+    result = await asked()
+    assert (result.exit_code, "--registries" in result.output) == (0, False)
+    # Its files are not ours to open.
+    login = tmp_path / "config.json"
+    login.write_text("{")
+    configured(others=[{"host": "other.example", "ca": "/not/here", "credentials": {"dockerconfig": str(login)}}])
+    assert (await asked()).exit_code == 0
+    result = await asked("unsigned")
+    assert result.exit_code == 1
+    assert "in files of the webhook's, which are left aside" in result.output
+    server.put(REGISTRIES, {"data": {"registries.yaml": "registries: 7"}})
+    assert "trusted-images-registries cannot be read, " in (await asked()).output
+    server.put(REGISTRIES, {"data": {"registries.yaml": ""}})
+    assert "trusted-images-registries cannot be read, registries.yaml: 0 documents" in (await asked()).output
+    server.failing[REGISTRIES.rpartition("/")[0]] = KubeError("forbidden", 403)
+    assert ": 403 forbidden: give the file by --registries" in (await asked()).output

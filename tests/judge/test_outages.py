@@ -26,7 +26,7 @@ from webhook.image import Digest, Repository, Subject, digest_of
 from webhook.judge.decide import Decider
 from webhook.judge.enforce import Outages, enforced, settle, verdict_of
 from webhook.judge.evaluate import Judge, Judged
-from webhook.judge.explain import as_json
+from webhook.judge.explain import as_json, sentence
 from webhook.judge.knowngood import KnownGood
 from webhook.judge.pin import Pin
 from webhook.judge.workload import Placed, Question
@@ -772,3 +772,8 @@ def test_what_has_no_digest_is_not_remembered() -> None:
         ruling = ruled(outcome, wanted)
         known_good.learn(asked(ruling.image), [(ruling, wanted)], Judged((ruling,)), NOW)
     assert len(known_good.records) == 0
+
+
+def test_a_cause_that_several_signers_met_is_told_once() -> None:
+    ruling = Ruling((PLACE,), f"{HOST}/app:v1", policy("web", SIGNED).key, Undecided(("down", "slow", "down", "down")))
+    assert sentence(ruling).endswith("could not verify: down; slow. A retry may help")

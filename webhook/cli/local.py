@@ -187,9 +187,15 @@ class Instruments:
 
 
 @contextlib.asynccontextmanager
-async def instruments(options: Options) -> AsyncIterator[Instruments]:
-    """For one command. The user is the operator here, so private addresses may be asked."""
-    settings = registry_settings(options.registries, plain_http=options.plain_http)
+async def instruments(
+    options: Options, settings: SettingsFile | RegistrySettings | None = None
+) -> AsyncIterator[Instruments]:
+    """For one command, where the user is the operator, so that private addresses may be asked.
+
+    `settings`: of registries, instead of those that the options name.
+    """
+    if settings is None:
+        settings = registry_settings(options.registries, plain_http=options.plain_http)
     async with contextlib.AsyncExitStack() as stack:
         client = RegistryClient(settings, private_addresses=True)
         stack.push_async_callback(client.close)

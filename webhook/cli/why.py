@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from webhook.cli import cluster, hosting, local
 from webhook.cli.cluster import Context, Kubeconfig, Seen
+from webhook.cli.clusterregistries import cluster_registries
 from webhook.cli.local import Home, PlainHTTP, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, headline
 from webhook.image import parse_reference
@@ -115,12 +116,18 @@ async def _explained(kube: "Kube", options: local.Options, what: str, who: Workl
         pods = pull_secrets.of(Puller(who.namespace, who.service_account, question.pull_secrets))
         return cluster.EitherKeychain(pods, own)
 
-    async with local.instruments(options) as tools:
+    settings, missing = None, None
+    if options.registries is None and not options.plain_http:
+        settings, missing = await cluster_registries(kube, options.home, hosting.HOME)
+    async with local.instruments(options, settings) as tools:
         seen = await cluster.look(kube, who.namespace, options.home, tools.remote)
         uses = ClusterUses(kube, seen.exceptions, hosting.now)
         judge = hosting.composed(seen.store, tools.client, keychain_of, tools.pool, tools.metrics, uses=uses)
         async with judge as decider:
             judgements = await decider.judgements(question, asyncio.get_running_loop().time() + seconds)
+    # Of no concern where everything could be read and satisfies.
+    if missing is not None and verdict_of(judgements) != "allowed":
+        seen = replace(seen, notes=(*seen.notes, missing))
     return Explained(title, seen, judgements, _aside(seen, question, judgements), running)
 
 
@@ -175,7 +182,7 @@ def _lines(seen: Seen, judgement: Judgement) -> list[str]:
         case Denied():
             lines += [f"  because {reason}" for reason in outcome.reasons]
         case Undecided():
-            lines += [f"  because it could not be verified: {cause}" for cause in outcome.causes]
+            lines += [f"  because it could not be verified: {cause}" for cause in dict.fromkeys(outcome.causes)]
         case Allowed():
             lines += [f"  {detail}" for detail in explain.details(judgement)]
     if judgement.excuse is not None:

@@ -49,7 +49,9 @@ def sentence(ruling: Ruling) -> str:
         case Undecided():
             # Not where all of them wait for somebody to write something.
             lasts = all(cause.endswith((BY_REGISTRIES, NOT_IN_FILES)) for cause in outcome.causes)
-            text = f"could not verify: {'; '.join(outcome.causes)}{'' if lasts else '. A retry may help'}"
+            text = (
+                f"could not verify: {'; '.join(dict.fromkeys(outcome.causes))}{'' if lasts else '. A retry may help'}"
+            )
         case _:
             assert_never(outcome)
     policy = f"policy {ruling.policy}: " if ruling.policy else ""

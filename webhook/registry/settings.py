@@ -195,6 +195,21 @@ def parse_settings(data: bytes, name: str) -> RegistrySettings:
     return RegistrySettings(hosts, tuple(sorted(mirrors.items(), key=lambda pair: -len(pair[0]))))
 
 
+def parse_elsewhere(data: bytes, name: str) -> tuple[RegistrySettings, bool]:
+    """The settings in a registries file of another machine, and whether it names files, which are left out: they are that machine's.
+
+    Raises `Invalid` as `parse_settings` does.
+    """
+    documents = read_yaml(data, name) if len(data) <= limits.MAX_YAML else []
+    if len(documents) != 1:
+        return parse_settings(data, name), False
+    file = convert_all(documents[0], _File, name)
+    names_files = any(entry.ca is not None or entry.credentials is not None for entry in file.registries)
+    for entry in file.registries:
+        entry.ca = entry.credentials = None
+    return parse_settings(msgspec.json.encode(file), name), names_files
+
+
 def _host(entry: _Host) -> HostSettings:
     """Raises `Invalid` with the field."""
     if entry.plain_http and entry.ca:
