@@ -38,7 +38,8 @@ class Proof:
     `serial`: of the signer's certificate, lower-case hex without leading zeros. `log_index`: of the verified entry in its transparency
     log. `keys`: fingerprints of the keys that it rests on, the signer's own first; denying one of them takes it away. `logged`:
     what is wrong with it, and is told but not enforced because the policy says so. `versions`: of the metadata it rests on.
-    `predicate_type`: of the attestation that it is a proof of; None for a signature.
+    `predicate_type`: of the attestation that it is a proof of; None for a signature. `subject`: the attributes that the signer's
+    certificate names its owner by, types as object identifiers, where they are who signed (see `policy.names`).
     """
 
     format: str
@@ -53,6 +54,7 @@ class Proof:
     logged: tuple[str, ...] = ()
     versions: tuple[Version, ...] = ()
     predicate_type: str | None = None
+    subject: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.fake.notation import party, subject
 from webhook import limits
-from webhook.formats.notation.names import describe, overlap, parse_identity, subject_of
+from webhook.formats.notation.names import claimed, describe, overlap, parse_identity, subject_of
 from webhook.parsing import Invalid
+from webhook.policy.names import parse_name
 from webhook.trust import Rejected
 
 BASE = "x509.subject: C=US, ST=WA, O=Acme"
@@ -67,7 +68,7 @@ def test_anybody_is_one_character() -> None:
         (f"{BASE}, CN=", "an attribute without a value"),
         (f"{BASE}, CN=  ", "an attribute without a value"),
         (f"{BASE}, C=DE", "C stands twice"),
-        (f"{BASE}, 2.5.4.6=DE", "2.5.4.6 stands twice"),
+        (f"{BASE}, 2.5.4.6=DE", "C stands twice"),
         ("x509.subject: C=US, ST=WA", "lacks O; C, ST and O are mandatory"),
         ("x509.subject: O=Acme", "lacks C, ST; C, ST and O"),
         (f"{BASE}+CN=x", "must be escaped"),
@@ -87,6 +88,12 @@ def test_n02_n12_names_that_are_none(text: str, why: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_identity(text)
     assert why in str(refused.value)
+
+
+def test_c08_a_name_says_what_it_is_and_may_have_any_attributes() -> None:
+    assert parse_name("x509.subject:OU=a,OU=b") == {("2.5.4.11", "a"), ("2.5.4.11", "b")}
+    with pytest.raises(Invalid, match=r"^OU=a: write x509\.subject: C=…"):
+        parse_name("OU=a")
 
 
 @pytest.mark.parametrize("piece", ["=#", "\\", ",", "#" * 900, "CN=#0403,", "\\,", "a=b+"])
@@ -142,7 +149,10 @@ def test_ambiguous_subjects_are_refused() -> None:
         certificate = party("x", name=odd).certificate
         with pytest.raises(Rejected, match="two attributes of one kind, or several in one part"):
             subject_of(certificate)
-    assert describe(party("x", name=twice).certificate) == "x509.subject: OU=a, OU=b"
+    certificate = party("x", name=twice).certificate
+    assert describe(certificate) == "x509.subject: OU=a, OU=b"
+    # Denied is whoever has one of them.
+    assert claimed(certificate) == parse_name("x509.subject: OU=b, OU=a") > parse_name("x509.subject: OU=b")
 
 
 def test_a_bit_string_in_a_subject_is_shown_in_hex() -> None:
@@ -163,7 +173,8 @@ def test_a_subject_that_cannot_be_read_is_refused() -> None:
 def test_attributes_are_shown_in_one_order_and_in_printable_ascii() -> None:
     mixed = name((NameOID.COMMON_NAME, "n\u00fc\u202e"), (NameOID.COUNTRY_NAME, "US"), (NameOID.EMAIL_ADDRESS, "a@b"))
     assert (
-        describe(party("x", name=mixed).certificate) == r"x509.subject: C=US, CN=n\xfc\u202e, 1.2.840.113549.1.9.1=a@b"
+        describe(party("x", name=mixed).certificate)
+        == r"x509.subject: C=US, CN=n\c3\bc\e2\80\ae, 1.2.840.113549.1.9.1=a@b"
     )
 
 
@@ -176,8 +187,8 @@ def test_what_a_certificate_is_called_names_it_in_a_policy(value: str) -> None:
     certificate = _named(value)
     shown = describe(certificate)
     assert all(" " <= character <= "~" for character in shown)
-    if value.isascii() and value.isprintable():
-        assert parse_identity(shown) == subject_of(certificate)
+    assert parse_identity(shown) == subject_of(certificate)
+    assert parse_name(shown) == claimed(certificate)
 
 
 def _named(value: str) -> x509.Certificate:

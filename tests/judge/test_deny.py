@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests import captures
+from tests.fake.notation import authority, party, sign_notation, store, subject, trusting
 from tests.fake.registries import ANONYMOUS
 from tests.fake.signing import key
 from tests.judge.test_judge import HOST, World, cosign, question
@@ -22,7 +23,8 @@ from webhook.verdict import Allowed, Answer, Denied, Proof, Uncovered
 NOW = captures.NOW
 HOUR = dt.timedelta(hours=1)
 APP = f"{HOST}/app:v1"
-NOTATION = "x509.subject: C=US, ST=WA, O=Acme, CN=Acme Signer"
+NOTATION = "x509.subject: C=US, ST=WA, O=Acme, OU=Releases, CN=v"
+ROOT = authority("Root")
 IDENTITY = "issuer=https://accounts.example,subject=dev@example.com"
 
 
@@ -85,7 +87,6 @@ def texts(time: dt.datetime) -> str:
     ("signer", "spec", "how"),
     [
         (Known(), {"signers": [IDENTITY]}, f"by {IDENTITY}"),
-        (Known(NOTATION, format="notation"), {"signers": [NOTATION]}, f"by {NOTATION}"),
         (Known(serial="1f"), {"certSerials": ["00:1F"]}, "with certificate 1f"),
         (Known(signed_at=NOW - HOUR), {"signedAfter": texts(NOW - 2 * HOUR)}, "at 2026-11-23T23:38:00+00:00"),
         (Known(signed_at=NOW - 2 * HOUR), {"signedBefore": texts(NOW - HOUR)}, "at 2026-11-23T22:38:00+00:00"),
@@ -116,7 +117,6 @@ async def test_signatures_that_are_refused_alike_are_told_once(world: World) -> 
     ("signer", "spec"),
     [
         (Known(), {"signers": ["issuer=https://accounts.example,subject=other@example.com"]}),
-        (Known(NOTATION), {"signers": ["x509.subject: C=US, ST=WA, O=Acme"]}),
         (Known(serial="1e"), {"certSerials": ["1f"]}),
         (Known(), {"certSerials": ["1f"]}),
         (Known(signed_at=NOW - 2 * HOUR), {"signedAfter": texts(NOW - HOUR)}),
@@ -129,6 +129,56 @@ async def test_signatures_that_are_refused_alike_are_told_once(world: World) -> 
 async def test_what_a_deny_list_does_not_name_counts(world: World, signer: Known, spec: dict[str, Any]) -> None:
     answer: Answer = await world.answer([signed(signer), denying(**spec)], APP)
     assert answer.allowed
+
+
+async def notation(world: World, **spec: Any) -> Policy:
+    """A policy of an image that `NOTATION` has signed with Notation."""
+    digest = world.registry.push_image("app", "v1")
+    sign_notation(world.registry, "app", digest, party("v", ROOT, name=subject("v", OU="Releases")))
+    return policy("shop/web", {"signers": [{"name": "v", "notation": trusting(store("ca", ROOT), **spec)}]})
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        NOTATION,
+        "x509.subject: C=US,ST=WA,O=Acme,OU=Releases,CN=v",
+        "x509.subject: CN=v, OU=Releases, O=Acme, ST=WA, C=US",
+        "x509.subject: C=US, ST=WA, O=Acme, OU=Releases",
+        "x509.subject: OU=Releases",
+        "x509.subject: 2.5.4.3=v",
+    ],
+)
+async def test_c08_whoever_a_denied_subject_is_part_of_is_denied(world: World, denied: str) -> None:
+    written = await notation(world)
+    assert (await world.answer([written], APP)).allowed
+    (ruling, denial) = await world.rulings([written, denying(signers=[denied])], APP)
+    assert isinstance(ruling.outcome, Allowed)
+    assert isinstance(denial.outcome, Denied)
+    assert denial.outcome.reasons == (f"signed by {NOTATION}, which is on the policy's deny list",)
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        "x509.subject: C=US, ST=WA, O=Acme, OU=Release",
+        "x509.subject: C=US, ST=WA, O=Acme, OU=releases, CN=v",
+        "x509.subject: C=US, ST=WA, O=Acme, OU=Releases, CN=v, L=x",
+        "x509.subject: OU=v",
+    ],
+)
+async def test_a_subject_that_a_denied_one_is_no_part_of_counts(world: World, denied: str) -> None:
+    assert (await world.answer([await notation(world), denying(signers=[denied])], APP)).allowed
+
+
+async def test_c08_a_denied_subject_is_denied_where_who_signed_is_only_logged(world: World) -> None:
+    written = await notation(world, identities=["x509.subject: C=US, ST=WA, O=Other"], level="audit")
+    assert (await world.answer([written], APP)).allowed
+    assert not (await world.answer([written, denying(signers=["x509.subject: OU=Releases"])], APP)).allowed
+
+
+async def test_no_subject_is_part_of_a_key(world: World) -> None:
+    assert (await world.answer([signed(Known()), denying(signers=["x509.subject: OU=Releases"])], APP)).allowed
 
 
 async def test_another_good_signature_stands_by_itself(world: World) -> None:

@@ -285,12 +285,18 @@ def test_every_field_of_a_deny_list_reaches_the_policy() -> None:
     parsed = deny(
         digests=[f"sha256:{'0' * 64}"],
         keys=[f"sha256:{'A' * 64}"],
-        signers=[IDENTITY, "issuer=x,subject=ü"],
+        signers=[IDENTITY, "issuer=x,subject=ü", "issuer=x,subject=*.acme.test", "x509.subject: O=Acme,CN=v"],
         certSerials=["00:0A:bC", "1f", "0", "00"],
         signedAfter="2026-01-01T00:00:00Z",
         signedBefore="2026-01-02T00:00:00Z",
     )
-    assert parsed.identities == {f"SHA256:{'a' * 64}", IDENTITY, "issuer=x,subject=\\xfc"}
+    assert parsed.identities == {
+        f"SHA256:{'a' * 64}",
+        IDENTITY,
+        "issuer=x,subject=\\xfc",
+        "issuer=x,subject=*.acme.test",
+    }
+    assert parsed.subjects == {frozenset({("2.5.4.10", "Acme"), ("2.5.4.3", "v")})}
     assert parsed.serials == {"abc", "1f", "0"}
     assert (parsed.signed_after, parsed.signed_before) == (T, T + dt.timedelta(days=1))
 
@@ -300,6 +306,16 @@ def test_every_field_of_a_deny_list_reaches_the_policy() -> None:
     [
         ({"signers": ["mallory"]}, "spec.deny.signers[0]: mallory: not an identity"),
         ({"signers": ["x509.subject:"]}, "spec.deny.signers[0]: x509.subject:: not an identity"),
+        ({"signers": ["x509.subject: garbage"]}, "spec.deny.signers[0]: garbage: not TYPE=value"),
+        ({"signers": ["x509.subject: *"]}, "spec.deny.signers[0]: *: not TYPE=value"),
+        (
+            {"signers": ["issuer=*,subject=x"]},
+            "spec.deny.signers[0]: issuer=*,subject=x: no character stands for others",
+        ),
+        (
+            {"signers": ["issuer=https://x,subject=*"]},
+            "spec.deny.signers[0]: issuer=https://x,subject=*: no character stands for others",
+        ),
         ({"signers": ["issuer=,subject=x"]}, "spec.deny.signers[0]: issuer=,subject=x: not an identity"),
         ({"certSerials": ["xyz"]}, "spec.deny.certSerials[0]: xyz: not a serial number in hex"),
         ({"certSerials": [""]}, "spec.deny.certSerials[0]: : not a serial number in hex"),
@@ -320,6 +336,7 @@ def test_m10_every_mistake_in_a_deny_list_is_told_with_its_place(spec: dict[str,
     "spec",
     [
         {"signers": [IDENTITY]},
+        {"signers": ["x509.subject: O=Acme"]},
         {"certSerials": ["1f"]},
         {"signedAfter": "2026-01-01T00:00:00Z"},
         {"signedBefore": "2026-01-01T00:00:00Z"},

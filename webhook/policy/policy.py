@@ -11,6 +11,7 @@ from webhook.policy import afterwards
 from webhook.policy.afterwards import Afterwards
 from webhook.policy.attestation import Attested
 from webhook.policy.globs import ImageGlob, NameGlob, NamespacedGlob
+from webhook.policy.names import Name
 from webhook.policy.outage import DENY, OnOutage
 from webhook.policy.require import Expr, names
 from webhook.policy.where import Where
@@ -192,13 +193,17 @@ _DECREE: Final = "static"
 
 @dataclass(frozen=True, slots=True)
 class DenyList:
-    """What is refused whatever else holds. `identities` and `serials` are as proofs carry them."""
+    """What is refused whatever else holds. `identities` and `serials` are as proofs carry them.
+
+    `subjects`: whoever's name contains one of these.
+    """
 
     digests: frozenset[Digest] = frozenset()
     identities: frozenset[str] = frozenset()
     serials: frozenset[str] = frozenset()
     signed_after: datetime | None = None
     signed_before: datetime | None = None
+    subjects: frozenset[Name] = frozenset()
 
     @property
     def has_times(self) -> bool:
@@ -208,7 +213,7 @@ class DenyList:
     @property
     def names_signers(self) -> bool:
         """Whether something on it can be told from evidence alone, so that nothing is lifted that could not be read."""
-        return bool(self.identities or self.serials) or self.has_times
+        return bool(self.identities or self.serials or self.subjects) or self.has_times
 
     def __bool__(self) -> bool:
         return bool(self.digests) or self.names_signers
@@ -219,6 +224,8 @@ class DenyList:
         denied = sorted({proof.identity, *proof.keys} & self.identities)
         if denied:
             return f"by {', '.join(denied)}"
+        if any(subject <= proof.subject for subject in self.subjects):
+            return f"by {proof.identity}"
         if proof.serial is not None and proof.serial in self.serials:
             return f"with certificate {proof.serial}"
         # A decree is no signature: it was not made at any time.

@@ -22,6 +22,7 @@ from webhook.policy.globs import (
     parse_namespaced_glob,
 )
 from webhook.policy.keyref import Inline, parse_keyref
+from webhook.policy.names import PREFIX, Name, parse_name
 from webhook.policy.outage import DENY, OnOutage, on_outage
 from webhook.policy.policy import (
     ALL_WORKLOADS,
@@ -163,9 +164,11 @@ class Reader:
             self.complaints.append("spec.deny.signedBefore: no time lies between signedAfter and it")
         keys = self.each(spec.keys, "spec.deny.keys", _fingerprint)
         signers = self.each(spec.signers, "spec.deny.signers", _identity)
+        identities = frozenset({*keys, *(signer for signer in signers if isinstance(signer, str))})
+        subjects = frozenset(signer for signer in signers if not isinstance(signer, str))
         serials = self.each(spec.cert_serials, "spec.deny.certSerials", _serial)
         return DenyList(
-            frozenset(digests), frozenset({*keys, *signers}), frozenset(serials), spec.signed_after, spec.signed_before
+            frozenset(digests), identities, frozenset(serials), spec.signed_after, spec.signed_before, subjects
         )
 
     def rollout(self, spec: RolloutSpec | None, mode: Mode) -> Rollout | None:
@@ -384,11 +387,17 @@ def _fingerprint(text: str) -> str:
     return f"SHA256:{match['sha256'].lower()}" if match["sha256"] else f"GPG:{match['gpg'].upper()}"
 
 
-def _identity(text: str) -> str:
+def _identity(text: str) -> str | Name:
+    """Who signed, as proofs carry it; of a certificate's subject, what it must contain."""
     if _IDENTITY.fullmatch(text) is None:
         raise Invalid(
             f"{quote(text, 80)}: not an identity (issuer=…,subject=…, or x509.subject: …, as `verify -o json` prints them)"
         )
+    if text.startswith(PREFIX):
+        return parse_name(text)
+    issuer, _, subject = text.removeprefix("issuer=").partition(",subject=")
+    if "*" in issuer or subject == "*":
+        raise Invalid(f"{quote(text, 80)}: no character stands for others")
     # Proofs carry what a certificate says in this form.
     return quote(text, limits.MAX_TEXT * 10)
 

@@ -11,10 +11,10 @@ from webhook import limits
 from webhook.formats import _timestamp, _x509
 from webhook.formats.notation import chain, names
 from webhook.formats.notation.level import actions
-from webhook.formats.notation.names import Name
 from webhook.formats.notation.signer import Notation, dangers_of
 from webhook.formats.notation.spec import NotationSpec, StoreType
 from webhook.parsing import Invalid, quote
+from webhook.policy.names import Name
 from webhook.trust import Format, KeyRef
 
 

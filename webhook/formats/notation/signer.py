@@ -19,10 +19,10 @@ from webhook.formats.notation.clock import read_authority
 from webhook.formats.notation.envelope import Envelope, refuse_lookalikes
 from webhook.formats.notation.inquiry import check_chain
 from webhook.formats.notation.level import Actions, Validation
-from webhook.formats.notation.names import Name
 from webhook.formats.notation.spec import TimestampRule
 from webhook.image import Repository, parse_digest
 from webhook.parsing import convert, quote, read_json
+from webhook.policy.names import Name
 from webhook.trust import Claim, Evidence, Registry, Rejected, Unavailable, Untrusted
 from webhook.verdict import Proof
 
@@ -149,6 +149,8 @@ class Notation:
             serial=f"{found.leaf.serial_number:x}",
             keys=tuple(_x509.public_key(one).fingerprint for one in found.certificates),
             logged=tuple(report.logged),
+            # Of a signer that is only logged, too: what somebody calls themselves may take their signature away, and gives nothing.
+            subject=names.claimed(found.leaf),
         )
 
     def _refuse_unasked(self, envelope: Envelope, found: Chain) -> None:
