@@ -65,7 +65,9 @@ class Consequences:
 
     async def _evict(self, drifts: Iterable[Drift]) -> None:
         now, left = self.clock().timestamp(), limits.MAX_EVICTIONS
-        for owner in [owner for owner, one in self._owners.items() if now >= one.until + limits.MAX_EVICT_OWNER_SECONDS]:
+        for owner in [
+            owner for owner, one in self._owners.items() if now >= one.until + limits.MAX_EVICT_OWNER_SECONDS
+        ]:
             del self._owners[owner]
         for one in drifts:
             if left == 0:
@@ -105,7 +107,9 @@ class Consequences:
         self.metrics.evicted("evicted")
         owner, now = (drift.namespace, drift.owner), self.clock().timestamp()
         before = self._owners.get(owner)
-        seconds = limits.EVICT_OWNER_SECONDS if before is None else min(2 * before.seconds, limits.MAX_EVICT_OWNER_SECONDS)
+        seconds = (
+            limits.EVICT_OWNER_SECONDS if before is None else min(2 * before.seconds, limits.MAX_EVICT_OWNER_SECONDS)
+        )
         self._owners[owner] = _Pause(seconds, now + seconds)
         await self._tell(
             drift, "ImageEvicted", f"policy {drift.policy} says onDrift: evict. {drift.where}: {drift.text}"

@@ -145,9 +145,7 @@ class Judge:
         """What an image's name means now: its digest and, for an index, those of the images in it. Raises nothing."""
         return await _value_of(self._registries.under(keychain).resolve(image))
 
-    async def manifest(
-        self, image: ImageReference, keychain: Keychain
-    ) -> Manifest | Rejected | Unavailable | None:
+    async def manifest(self, image: ImageReference, keychain: Keychain) -> Manifest | Rejected | Unavailable | None:
         """The manifest that an image's digest, or its tag, names; None: there is none. Raises nothing."""
         reference = image.digest or image.tag or ""
         return await _value_of(self._registries.under(keychain).manifest(image.repository, reference))
