@@ -373,8 +373,14 @@ RESCAN_PAUSE: Final = 0.1
 """Seconds between two of them where something had to be fetched: ten a second at most, whatever has changed."""
 RESCAN_BREATH: Final = 50
 """Kinds of Pods judged from memory before others of the process have their turn."""
+RESCAN_AT_ONCE: Final = 8
+"""Kinds of Pods judged at the same time."""
+RESCAN_AT_ONCE_IN_NAMESPACE: Final = 2
+"""Of these, in one namespace: its registry may be slow, which others do not wait for."""
 RESCAN_AGAIN_SECONDS: Final = 120.0
-"""Seconds after which what could not be verified is tried again."""
+"""Seconds after which what could not be verified is tried again; twice as long after each time that follows."""
+MAX_RESCAN_AGAIN_SECONDS: Final = 3600.0
+"""The longest that these become."""
 DRIFT_MARGIN: Final = 10.0
 """Seconds by which a Pod must be younger than its policy to have been admitted by it: replicas learn of a policy within two seconds, and
 clocks differ."""

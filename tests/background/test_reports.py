@@ -40,7 +40,11 @@ class Told(Lab):
         await self.step()
         sights = self.pods.sights
         await self.verdicts.write(
-            tallies(self.rescan.results, sights), self.rescan.denied_at, self.now, settled=self.rescan.is_up_to_date
+            tallies(self.rescan.results, sights),
+            self.rescan.denied_at,
+            self.now,
+            settled=self.rescan.has_judged,
+            whole=self.rescan.whole is not None,
         )
         await self.reports.write(results_of(self.rescan.results, sights, self.rescan.drifts.values()))
 

@@ -18,6 +18,7 @@ from webhook.background.pods import Pods
 from webhook.background.work import Background, images_by_state
 from webhook.judge.workload import Question
 from webhook.trust import Unavailable
+from webhook.verdict import PolicyKey
 
 
 @pytest.fixture
@@ -276,3 +277,140 @@ async def test_f29_an_error_of_ours_does_not_end_the_leader(
     assert "begins anew" in caplog.text
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
+
+
+class Slow:
+    """Judging what is asked in some namespaces ends when it is said to; `most` counts what was judged at once there, and in all."""
+
+    def __init__(self, lab: Lab, monkeypatch: pytest.MonkeyPatch, *namespaces: str) -> None:
+        self.over = asyncio.Event()
+        self.now: list[str] = []
+        self.most: dict[str, int] = {"": 0}
+        judgements = lab.decider.judgements
+        # What one waits for here is waited for in a step, too.
+        monkeypatch.setattr(module, "_TICK_SECONDS", 0.05)
+
+        async def slowly(question: Question, deadline: float) -> Any:
+            name = question.who.namespace
+            self.now.append(name)
+            self.most[""] = max(self.most[""], len(self.now))
+            self.most[name] = max(self.most.get(name, 0), self.now.count(name))
+            try:
+                if name in namespaces:
+                    await self.over.wait()
+                return await judgements(question, deadline)
+            finally:
+                self.now.remove(name)
+
+        monkeypatch.setattr(lab.decider, "judgements", slowly)
+
+
+async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(lab, monkeypatch, "evil")
+    lab.policy("all")
+    lab.store.put_namespace("evil", {})
+    for i in range(10):
+        digest = lab.image(key("a"), content=str(i).encode())
+        lab.pod(running=digest, name=f"evil-{i}", namespace="evil")
+        lab.pod(running=digest, name=f"web-{i}")
+    async with asyncio.timeout(10):
+        await lab.step()
+        assert images_by_state(lab.rescan) == {"allowed": 10}
+        # One that comes later does not wait either, and it is not told that everything was judged.
+        lab.pod(running=lab.image(content=b"late"), name="late")
+        await lab.step()
+        assert lab.endings("late") == ["denied"]
+        assert lab.rescan.whole is None
+        assert lab.rescan.has_judged(PolicyKey("shop", "web"))
+        assert not lab.rescan.has_judged(PolicyKey("evil", "web"))
+        assert not lab.rescan.has_judged(PolicyKey(None, "all"))
+        assert slow.most["evil"] == limits.RESCAN_AT_ONCE_IN_NAMESPACE
+        slow.over.set()
+        while not lab.rescan.is_up_to_date:
+            await lab.step()
+    assert images_by_state(lab.rescan) == {"allowed": 20, "denied": 1}
+    assert lab.rescan.has_judged(PolicyKey(None, "all"))
+    assert lab.rescan.whole == lab.now
+
+
+async def test_f40_so_many_are_judged_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"n{i}" for i in range(10)]
+    slow = Slow(lab, monkeypatch, *names)
+    lab.policy("all")
+    digest = lab.image(key("a"))
+    for name in names:
+        lab.store.put_namespace(name, {})
+        lab.pod(running=digest, name=name, namespace=name)
+    await lab.step()
+    assert slow.most[""] == limits.RESCAN_AT_ONCE
+    slow.over.set()
+    async with asyncio.timeout(10):
+        while not lab.rescan.is_up_to_date:
+            await lab.step()
+    assert images_by_state(lab.rescan) == {"allowed": 10}
+
+
+async def test_m04_what_changes_while_it_is_judged_is_judged_again_afterwards(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(lab, monkeypatch, "shop")
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    await lab.step()
+    lab.policy(deny={"keys": [key("a").fingerprint]})
+    await lab.step()
+    assert slow.now == ["shop"]
+    slow.over.set()
+    async with asyncio.timeout(10):
+        while not lab.rescan.is_up_to_date:
+            await lab.step()
+    assert lab.endings() == ["denied"]
+
+
+async def test_f29_what_is_being_judged_ends_with_the_term(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(lab, monkeypatch, "shop")
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    working = asyncio.create_task(lab.rescan.work())
+    async with asyncio.timeout(10):
+        while not slow.now:
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert slow.now == []
+
+
+async def test_what_starts_and_what_is_judged_again_take_turns(lab: Lab) -> None:
+    lab.policy()
+    digests = [lab.image(key("a"), content=str(i).encode()) for i in range(3)]
+    for digest in digests:
+        lab.pod(f"{HOST}/app@{digest}", digest, name=digest[7:15])
+    await lab.step()
+    lab.policy("shop/more")
+    for i in range(3, 6):
+        digest = lab.image(key("a"), content=str(i).encode())
+        digests.append(digest)
+        lab.pod(f"{HOST}/app@{digest}", digest, name=digest[7:15])
+    asked(lab)
+    await lab.step()
+    order = dict.fromkeys(question.images[0].image.partition("@")[2] in digests[3:] for question in asked(lab)[:4])
+    assert set(order) == {True, False}
+
+
+async def test_m04_what_cannot_be_verified_is_tried_ever_more_seldom(lab: Lab) -> None:
+    lab.policy()
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    lab.pod(running=lab.image(key("a")))
+    times = []
+    for minute in range(4 * 60):
+        asked(lab)
+        await lab.step()
+        times += [minute] if asked(lab) else []
+        lab.passes()
+    assert times == [0, 2, 6, 14, 30, 62, 122, 182]
+    # What could be verified in between begins anew.
+    lab.registry.failures.clear()
+    lab.passes(limits.MAX_RESCAN_AGAIN_SECONDS)
+    await lab.step()
+    assert lab.endings() == ["allowed"]
+    assert not lab.rescan._tries

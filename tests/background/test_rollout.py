@@ -9,6 +9,7 @@ import pytest
 
 from tests.background.laboratory import INSTALLATION
 from tests.background.test_reports import Told
+from tests.background.test_rescan import Slow
 from tests.fake.kube import FakeKube
 from tests.fake.signing import key
 from tests.operator.test_policies import INLINE
@@ -298,3 +299,36 @@ def test_a_policy_that_waits_for_nothing_says_nothing_about_it(lab: Staging) -> 
         }
     )
     assert lab.mode(replica) == "enforce"
+
+
+async def test_m04_a_promotion_waits_for_nothing_that_runs_elsewhere(
+    lab: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.write(rollout={"auditFor": "24h"})
+    lab.policy("evil/other")
+    lab.store.put_namespace("evil", {})
+    lab.pod(running=lab.image(key("a")))
+    slow = Slow(lab, monkeypatch, "evil")
+    lab.pod(running=lab.image(content=b"slow", tag="v2"), name="slow", namespace="evil")
+    status = await lab.day(days=2)
+    assert slow.now == ["evil"]
+    assert (lab.mode(), status["effectiveMode"]) == ("enforce", "enforce")
+    slow.over.set()
+
+
+async def test_m04_a_promotion_that_waits_for_its_own_pods_says_so(
+    lab: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.write(rollout={"auditFor": "24h"})
+    lab.pod(running=lab.image(key("a")))
+    await lab.day(days=0)
+    slow = Slow(lab, monkeypatch, "shop")
+    lab.pod(running=lab.image(key("a"), content=b"slow"), name="slow")
+    status = await lab.day(days=2)
+    assert (lab.mode(), status["effectiveMode"]) == ("audit", "audit")
+    assert condition(status) == (
+        "False", "NotJudgedYet", "in audit: its time is over, and some of what runs has not been judged yet",
+    )  # fmt: skip
+    slow.over.set()
+    await lab.day(days=0)
+    assert lab.mode() == "enforce"

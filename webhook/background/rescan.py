@@ -1,7 +1,7 @@
 """What runs, judged again: when it starts, when what it is judged by changes, and now and then. The leader's work.
 
-Pods of one kind are judged once. One kind after the other, and with a pause wherever something had to be fetched: registries are asked
-no faster because there is more to ask.
+Pods of one kind are judged once. A few kinds at the same time, fewer in one namespace, and with a pause wherever something had to be fetched:
+registries are asked no faster because there is more to ask, and nobody waits for the slow registry of somebody else.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from webhook.background.drift import Drift, has_drifted
 from webhook.background.lines import Line, lines_of
 from webhook.background.pods import Pod, Pods, Sight
 from webhook.background.scope import Scope
+from webhook.background.waiting import Waiting
 from webhook.image import Digest, ImageReference, parse_reference
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore, Snapshot
@@ -81,8 +82,17 @@ class Rescan:
     """When everything had been judged under what is in force since before then."""
     denied_at: dict[PolicyKey, datetime] = field(default_factory=dict)
     """When something that a policy would not admit was judged for the last time."""
-    _queue: dict[bytes, None] = field(default_factory=dict)
+    _first: Waiting = field(default_factory=Waiting)
+    _fresh: Waiting = field(default_factory=Waiting)
+    _queue: Waiting = field(default_factory=Waiting)
+    _turn: int = 0
+    _busy: dict[str, set[bytes]] = field(default_factory=dict)
+    """What is being judged now, by namespace."""
+    _tasks: dict[asyncio.Task[bool], tuple[str, bytes]] = field(default_factory=dict)
+    """The same, by the task; which gives whether something had to be fetched."""
     _again: dict[bytes, float] = field(default_factory=dict)
+    _tries: dict[bytes, float] = field(default_factory=dict)
+    """How long what could not be verified was not tried again, the last time. Seconds."""
     _snapshot: Snapshot | None = None
     _in_force: dict[PolicyKey, _InForce] = field(default_factory=dict)
     _began: float | None = None
@@ -93,31 +103,40 @@ class Rescan:
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads."""
-        while True:
-            await self.step()
-            self.pods.news.clear()
-            # Not `wait_for`, which on Python 3.11 can lose a cancellation that comes together with news.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_SECONDS):
-                    await self.pods.news.wait()
+        try:
+            while True:
+                await self.step()
+                self.pods.news.clear()
+                # Not `wait_for`, which on Python 3.11 can lose a cancellation that comes together with news.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_SECONDS):
+                        await self.pods.news.wait()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def step(self) -> None:
-        """Judges all that is due."""
+        """Judges all that is due, but for what takes long: that goes on, and the rest does not wait for it."""
         if not self.pods.listed or not self.store.is_ready:
             return
         await self._look_around()
-        for judged in range(1, _STEP + 1):
+        begun = judged = 0
+        while True:
             self._notice()
-            sight = self._next()
-            if sight is None:
+            while begun < _STEP and len(self._tasks) < limits.RESCAN_AT_ONCE and self._begin():
+                begun += 1
+            if not self._tasks:
                 break
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            await self._judge(sight)
-            if loop.time() - began > limits.RESCAN_PAUSE / 10:
-                await asyncio.sleep(limits.RESCAN_PAUSE)
-            elif judged % limits.RESCAN_BREATH == 0:
-                await asyncio.sleep(limits.RESCAN_PAUSE / 2)
+            done, _ = await asyncio.wait(self._tasks, timeout=_TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            for task in done:
+                judged += 1
+                if self._ended(task):
+                    await asyncio.sleep(limits.RESCAN_PAUSE)
+                elif judged % limits.RESCAN_BREATH == 0:
+                    await asyncio.sleep(limits.RESCAN_PAUSE / 2)
         self._forget()
         if self._round_began is not None and self.is_up_to_date:
             self.whole, self._round_began = self._round_began, None
@@ -125,7 +144,21 @@ class Rescan:
     @property
     def is_up_to_date(self) -> bool:
         """Whether everything that runs has been judged under what is in force."""
-        return self._snapshot is self.store.snapshot and not self._queue and not self.pods.fresh
+        return self._is_current and not (self._first or self._fresh or self._queue or self._tasks)
+
+    @property
+    def _is_current(self) -> bool:
+        return self._snapshot is self.store.snapshot and not self.pods.fresh
+
+    def has_judged(self, key: PolicyKey) -> bool:
+        """Whether everything that a policy may speak about has been judged under what is in force."""
+        if self._began is None or self.scope.selector is None or not self._is_current:
+            return False
+        if key.namespace is None:
+            return self.is_up_to_date
+        name = key.namespace
+        waits = any(waiting.waits_in(name) for waiting in (self._first, self._fresh, self._queue))
+        return not waits and name not in self._busy
 
     # ── what is due ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _look_around(self) -> None:
@@ -136,7 +169,10 @@ class Rescan:
                 self._all()
 
     def _notice(self) -> None:
-        """Compares what is in force with what was, and lines up what that may touch."""
+        """Compares what is in force with what was, and lines up what that may touch, and what has started."""
+        for sight in self.pods.fresh:
+            self._fresh.add(_namespace(self.pods.sights[sight]), sight)
+        self.pods.fresh.clear()
         snapshot, before, now = self.store.snapshot, self._snapshot, self.clock()
         if self._began is None:
             self._began = now.timestamp()
@@ -179,33 +215,69 @@ class Rescan:
 
     def _line_up(self, sights: Iterable[bytes]) -> None:
         for sight in sights:
-            self._queue.setdefault(sight)
+            pods = self.pods.sights.get(sight)
+            if pods:
+                self._queue.add(_namespace(pods), sight)
 
     def _hurry(self, before: Snapshot | None, after: Snapshot) -> None:
         """A digest that is denied from now on is looked for before everything else."""
         denied = _denied(after) - (frozenset() if before is None else _denied(before))
         if denied:
             texts = [digest.encode() for digest in denied]
-            first = [sight for sight in self._queue if any(text in sight for text in texts)]
-            self._queue = dict.fromkeys([*first, *self._queue])
+            for namespace, sight in self._queue:
+                if any(text in sight for text in texts):
+                    self._first.add(namespace, sight)
 
-    def _next(self) -> bytes | None:
-        """What is judged next: what has just started before what was judged once."""
-        for waiting in (self.pods.fresh, self._queue):
-            while waiting:
-                sight = next(iter(waiting))
-                del waiting[sight]
-                if sight in self.pods.sights:
-                    self._queue.pop(sight, None)
-                    return sight
+    def _next(self) -> tuple[str, bytes] | None:
+        """What is judged next: what is denied from now on, then by turns what has just started and what was judged once."""
+        self._turn += 1
+        turns = (self._fresh, self._queue) if self._turn % 2 else (self._queue, self._fresh)
+        for waiting in (self._first, *turns):
+            while (found := waiting.take(self._busy)) is not None:
+                for other in (self._first, self._fresh, self._queue):
+                    other.discard(*found)
+                if found[1] in self.pods.sights:
+                    return found
         return None
+
+    def _begin(self) -> bool:
+        """Begins to judge what is next, if anything may be."""
+        found = self._next()
+        if found is None:
+            return False
+        namespace, sight = found
+        self._busy.setdefault(namespace, set()).add(sight)
+        self._tasks[asyncio.create_task(self._timed(sight))] = found
+        return True
+
+    async def _timed(self, sight: bytes) -> bool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._judge(sight)
+        return loop.time() - began > limits.RESCAN_PAUSE / 10
+
+    def _ended(self, task: asyncio.Task[bool]) -> bool:
+        """Makes room for another; whether something had to be fetched. Raises what the task has raised."""
+        namespace, sight = self._tasks.pop(task)
+        self._busy[namespace].discard(sight)
+        if not self._busy[namespace]:
+            del self._busy[namespace]
+        return task.result()
+
+    def _try_again(self, sight: bytes) -> None:
+        """Later, and each time later still."""
+        before = self._tries.get(sight)
+        wait = limits.RESCAN_AGAIN_SECONDS if before is None else min(2 * before, limits.MAX_RESCAN_AGAIN_SECONDS)
+        self._tries[sight] = wait
+        self._again[sight] = self.clock().timestamp() + wait
 
     def _forget(self) -> None:
         """Drops what is known of what has ended."""
         for sight in self.results.keys() - self.pods.sights.keys():
             del self.results[sight]
-        for sight in self._again.keys() - self.pods.sights.keys():
-            del self._again[sight]
+        for known in (self._again, self._tries):
+            for sight in known.keys() - self.pods.sights.keys():
+                del known[sight]
         for key in [key for key in self.drifts if key[0] not in self.pods.by_uid]:
             del self.drifts[key]
 
@@ -223,14 +295,15 @@ class Rescan:
         for line in (*runs, *written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
-        if not result.is_settled:
-            self._again[packed] = self.clock().timestamp() + limits.RESCAN_AGAIN_SECONDS
         others: dict[tuple[str, Digest | None], bool | None] = {}
         for pod in list(self.pods.sights.get(packed, {}).values()):
             await self._compare(pod, sight, result, strangers, others)
         unread = sorted({where for (where, _), other in others.items() if other is None})
+        if unread or not result.is_settled:
+            self._try_again(packed)
+        else:
+            self._tries.pop(packed, None)
         if unread:
-            self._again[packed] = self.clock().timestamp() + limits.RESCAN_AGAIN_SECONDS
             _log.info(
                 "namespace %s: whether %s was exchanged cannot be said, its manifest cannot be read",
                 sight.question.who.namespace,

@@ -82,12 +82,19 @@ class Verdicts:
     _begun: bool = False
 
     async def write(
-        self, found: Mapping[PolicyKey, Tally], denied_at: Mapping[PolicyKey, datetime], now: datetime, *, settled: bool
+        self,
+        found: Mapping[PolicyKey, Tally],
+        denied_at: Mapping[PolicyKey, datetime],
+        now: datetime,
+        *,
+        settled: Callable[[PolicyKey], bool],
+        whole: bool,
     ) -> None:
         """Writes what differs, some of it at a time.
 
-        `denied_at`: when a policy would have denied something for the last time. `settled`: all that runs has been judged under what is in
-        force, so that a policy whose rollout is over may be promoted.
+        `denied_at`: when a policy would have denied something for the last time. `settled`: whether all that a policy may speak about has been
+        judged under what is in force, so that it may be promoted if its rollout is over. `whole`: everything has
+        been judged once; until then nothing is written of policies that are not settled: half of it would look as if the rest were gone.
         """
         in_force = self.in_force()
         if not self._begun:
@@ -98,15 +105,14 @@ class Verdicts:
                 if "verdicts" in before:
                     self._written[key] = {name: before.get(name) for name in ("verdicts", "preview")}
         left = limits.MAX_WRITES
-        waiting = [key for key, known in in_force.items() if known.policy.terms.afterwards.audit_until == NEVER]
-        for key in dict.fromkeys([*found, *self._written, *waiting]):
+        for key in filter(lambda key: whole or settled(key), self._due(found, in_force)):
             known = in_force.get(key)
             if known is None:
                 self._written.pop(key, None)
                 continue
             wanted = found.get(key, Tally()).status()
             if known.policy.terms.afterwards.audit_until == NEVER:
-                wanted |= self._rollout(key, known, wanted, denied_at.get(key), now, settled=settled)
+                wanted |= self._rollout(key, known, wanted, denied_at.get(key), now, settled=settled(key))
             if self._written.get(key) == wanted:
                 continue
             if left == 0:
@@ -118,6 +124,11 @@ class Verdicts:
                 _log.info("what policy %s says of what runs was not written: %s", key, e)
                 continue
             self._written[key] = wanted
+
+    def _due(self, found: Mapping[PolicyKey, Tally], in_force: Mapping[PolicyKey, InForce]) -> list[PolicyKey]:
+        """The policies of which something is, was or will be written."""
+        waiting = [key for key, known in in_force.items() if known.policy.terms.afterwards.audit_until == NEVER]
+        return list(dict.fromkeys([*found, *self._written, *waiting]))
 
     def _rollout(
         self,

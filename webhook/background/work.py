@@ -74,15 +74,15 @@ class Background:
             await asyncio.sleep(_SECONDS)
 
     async def _write(self, rescan: Rescan) -> None:
-        """Nothing before everything has been judged once: half of it would look as if the rest were gone."""
+        """No report before everything has been judged once: half of it would look as if the rest were gone."""
         verdicts = Verdicts(self.kube, self.in_force)
         reports = Reports(self.kube, self.installation, lambda: self.store.snapshot.namespaces, self.clock)
         while True:
-            if rescan.whole is not None:
-                sights = rescan.pods.sights
-                await verdicts.write(
-                    tallies(rescan.results, sights), rescan.denied_at, self.clock(), settled=rescan.is_up_to_date
-                )
+            sights, whole = rescan.pods.sights, rescan.whole is not None
+            await verdicts.write(
+                tallies(rescan.results, sights), rescan.denied_at, self.clock(), settled=rescan.has_judged, whole=whole
+            )
+            if whole:
                 await reports.write(results_of(rescan.results, sights, rescan.drifts.values()))
             await asyncio.sleep(_WRITE_SECONDS)
 

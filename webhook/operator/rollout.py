@@ -85,6 +85,8 @@ def effective(policy: Policy, document: Mapping[str, Any], now: datetime) -> tup
         counts = f"{preview.get('denied') or 0} images would be denied, {preview.get('undecided') or 0} could not be verified"
         return "False", "WouldDeny", f"in audit: {counts}; examples stand in status.preview"
     end = since + rollout.audit_for
+    if end <= now:
+        return "False", "NotJudgedYet", "in audit: its time is over, and some of what runs has not been judged yet"
     return (
         "False",
         "AuditFirst",
