@@ -395,6 +395,12 @@ async def test_r04_what_runs_as_it_was_written_has_not_drifted_whatever_is_said_
     unsigned = lab.image()
     written = lab.registry.push_index("app", "v1", [unsigned]) if by == "index" else unsigned
     lab.pod(f"{HOST}/app@{written}", unsigned)
+    lab.registry.fail(f"manifest {unsigned}", lambda: Unavailable("down"))
+    await lab.step()
+    # Nothing has to be read for that, so nothing is left open.
+    assert not lab.rescan.drifts
+    assert not lab.rescan._again
+    lab.registry.failures.clear()
     lab.pod(f"{HOST}/app@{written}", lab.image(content=b"evil"), name="bad")
     await lab.step()
     assert lab.endings() == ["denied"]
