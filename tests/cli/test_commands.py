@@ -29,6 +29,7 @@ from tests.fake.notation import authority, party, sign_notation
 from tests.fake.pki import DAY
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import key, sign_bundle
+from tests.process import PROGRAM, until_serving
 from webhook import __version__
 from webhook.cli import app, complete
 
@@ -452,9 +453,6 @@ def test_kubectl_completes_our_commands(
     assert found <= set(lines)
 
 
-PROGRAM = Path(sys.executable).with_name("kubectl-trust")
-
-
 @contextlib.asynccontextmanager
 async def served(*words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int, int, Path]]:
     """`kubectl-trust serve` as a process: itself, its two ports, and the certificate that it made."""
@@ -463,18 +461,10 @@ async def served(*words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        said = ""
-        assert process.stderr is not None
-        async with asyncio.timeout(20):
-            while "serving" not in said:
-                line = (await process.stderr.readline()).decode()
-                assert line, said
-                said += line
-        ports = re.search(r"https://127\.0\.0\.1:(\d+)/validate, metrics on port (\d+)", said)
+        said, webhook, metrics = await until_serving(process)
         certificate = re.search(r"--cacert (\S+)", said)
-        assert ports is not None
         assert certificate is not None
-        yield process, int(ports[1]), int(ports[2]), Path(certificate[1])
+        yield process, webhook, metrics, Path(certificate[1])
     finally:
         if process.returncode is None:
             process.kill()

@@ -2,17 +2,15 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.laboratory import NAMESPACE, Lab
 from tests.e2e.test_story import images, in_force, shop
 from tests.e2e.tools import until
+from tests.process import PROGRAM
 
 __all__ = ["images", "shop"]
 
-PROGRAM = Path(sys.executable).with_name("kubectl-trust")
 CONFIGURATION = "validatingwebhookconfiguration"
 
 

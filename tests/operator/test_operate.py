@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ from tests.fake.apiserver import FakeAPIServer, api_server
 from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_leader import WANTED
 from tests.operator.test_radar import written
+from tests.process import PROGRAM, until_serving
 from webhook.operator.installation import Installation
 from webhook.policy.document import API_VERSION
 
 INSTALLATION = Installation(namespace="trusted-images")
-PROGRAM = Path(sys.executable).with_name("kubectl-trust")
 
 
 @dataclass
@@ -69,18 +68,11 @@ async def operated(tmp_path: Path) -> AsyncIterator[Operated]:
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            said = ""
+            said, webhook, metrics = await until_serving(process)
             assert process.stderr is not None
-            async with asyncio.timeout(40):
-                while "serving on" not in said:
-                    line = (await process.stderr.readline()).decode()
-                    assert line, said
-                    said += line
-            ports = re.search(r"https://127\.0\.0\.1:(\d+)/validate, metrics on port (\d+)", said)
-            assert ports is not None
             drained = asyncio.create_task(process.stderr.read())
             async with aiohttp.ClientSession() as http:
-                yield Operated(server, http, f"https://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}", said)
+                yield Operated(server, http, f"https://127.0.0.1:{webhook}", f"http://127.0.0.1:{metrics}", said)
             process.terminate()
             await drained
             assert await asyncio.wait_for(process.wait(), 30) == 0
