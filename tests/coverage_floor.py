@@ -24,6 +24,7 @@ DECIDING = (
     "webhook/admission/review.py",
     "webhook/memory/records.py",
     "webhook/memory/uses.py",
+    "webhook/registry/manifests.py",
     "webhook/operator/records.py",
     "webhook/operator/uses.py",
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from webhook.image import Digest, ImageReference, Repository, Subject, digest_of
-from webhook.registry.client import _resolved
+from webhook.registry.manifests import resolved
 from webhook.trust import Attachments, Descriptor, Manifest, Rejected, Resolved, Unavailable
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -126,7 +126,7 @@ class FakeRegistry:
         found = self._manifest(image.repository, image.digest or image.tag or "")
         if found is None:
             raise Rejected("there is no such image")
-        return _resolved(found)
+        return resolved(found)
 
     async def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         self._asked("manifest", reference)

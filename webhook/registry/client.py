@@ -6,100 +6,46 @@ not inherit. Source: OCI distribution specification 1.1; OCI image specification
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
-
-import cachetools
-import yarl
-from msgspec import Struct, field
 
 from webhook import limits
 from webhook.image import Digest, ImageReference, Repository, Subject, digest_of, parse_digest
 from webhook.memory.cache import Memo, Remembered
-from webhook.parsing import Invalid, convert, quote, read_json
-from webhook.registry import auth
-from webhook.registry.auth import Challenge, LoginRefused
+from webhook.parsing import Invalid, quote
+from webhook.registry.auth import LoginRefused
 from webhook.registry.dockerconfig import DockerConfigKeychain
 from webhook.registry.documents import Documents, Login
+from webhook.registry.logins import Logins
+from webhook.registry.manifests import (
+    ACCEPT,
+    ACCEPT_INDEX,
+    OCI_INDEX,
+    descriptors,
+    next_page,
+    refuse_ambiguous,
+    resolved,
+)
 from webhook.registry.settings import FixedSettings, HostSettings, RegistrySettings, Settings
 from webhook.registry.transport import Answer, Body, Timeouts, Transport
 from webhook.trust import (
-    BY_REGISTRIES,
     Access,
     Attachments,
-    Credential,
     Descriptor,
     Keychain,
     Manifest,
-    Platform,
     Rejected,
     Resolved,
     Unavailable,
 )
 
-_OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
-_OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
-_DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
-_DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
-_MANIFESTS: Final = frozenset({_OCI_MANIFEST, _DOCKER_MANIFEST})
-_INDEXES: Final = frozenset({_OCI_INDEX, _DOCKER_INDEX})
-_ACCEPT: Final = {"Accept": f"{_OCI_INDEX}, {_OCI_MANIFEST}, {_DOCKER_INDEX}, {_DOCKER_MANIFEST}"}
-_ACCEPT_INDEX: Final = {"Accept": _OCI_INDEX}
-
 _NO_REFERRERS_SECONDS: Final = 300.0
-_TOKEN_SECONDS: Final = 60.0
 _NO_API: Final = frozenset({404, 405, 501})
 _SIGNATURES: Final = "/extensions/v2"
 """Where a registry has the signature extension. Source: containers/image, docs/signature-protocols.md."""
 
 T = TypeVar("T")
-
-
-class _Token(Struct):
-    token: str = ""
-    access_token: str = ""
-    expires_in: float = _TOKEN_SECONDS
-
-
-class _Listed(Struct, rename="camel"):
-    digest: str
-    media_type: str = ""
-    size: int = 0
-
-
-class _Referrers(Struct):
-    manifests: list[_Listed] = field(default_factory=list)
-
-
-class _Platform(Struct):
-    architecture: str | None = None
-    os: str | None = None
-    variant: str | None = None
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether no node can choose it: so BuildKit marks the attestations that it puts among the images of an index."""
-        return self.os == "unknown" and self.architecture == "unknown"
-
-    def __str__(self) -> str:
-        return "/".join(filter(None, (self.os, self.architecture, self.variant))) or "no platform"
-
-
-class _Child(Struct, rename="camel"):
-    digest: str
-    media_type: str = ""
-    platform: _Platform | None = None
-
-
-class _Body(Struct, rename="camel"):
-    """What tells a manifest from an index."""
-
-    schema_version: int
-    media_type: str | None = None
-    manifests: list[_Child] | None = None
-    layers: list[object] | None = None
-    config: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +70,6 @@ class _FoundList:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class _KeptToken:
-    header: str
-    seconds: float
-
-
 class RegistryClient:
     """All registries, for one process. `under` gives the port with somebody's logins."""
 
@@ -146,11 +86,8 @@ class RegistryClient:
         self._transport = Transport(
             self.settings, private_addresses=private_addresses, observe=observe, timeouts=timeouts, clock=clock
         )
-        self.documents = Documents(self._transport, self._authorized)
-        # Hosts are named by Pods, so what is kept of them is bounded.
-        self._challenges: cachetools.LRUCache[HostSettings, Challenge | None] = cachetools.LRUCache(limits.MAX_TOKENS)
-        self._first: cachetools.LRUCache[HostSettings, asyncio.Lock] = cachetools.LRUCache(limits.MAX_TOKENS)
-        self._tokens: Memo[_KeptToken] = Memo(lambda token: token.seconds, limits.MAX_TOKENS, clock=clock)
+        self._logins = Logins(self.settings, self._transport, clock)
+        self.documents = Documents(self._transport, self._logins.get)
         self._tags: Memo[Resolved] = Memo(limits.TAG_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
         self._digests: Memo[Resolved] = Memo(limits.PROOF_SECONDS, limits.MAX_REMEMBERED_TAGS, clock=clock)
         self._tagged: Memo[_Found] = Memo(limits.TAG_SECONDS, limits.MAX_BLOB_MEMORY, size=_size_of_found, clock=clock)
@@ -208,7 +145,7 @@ class RegistryClient:
         # What waits for another ends before it.
         for flights in (
             self._tags, self._digests, self._tagged, self._lists, self._signatures, self._without_api, self._manifests,
-            self._blobs, self._blob_flights, self._tokens, self.documents,
+            self._blobs, self._blob_flights, self._logins, self.documents,
         ):  # fmt: skip
             await flights.close()
         await self._transport.close()
@@ -222,7 +159,7 @@ class RegistryClient:
             found = await self.manifest(image.repository, reference, access, fresh=True)
             if found is None:
                 raise Rejected("there is no such image in the registry")
-            return _resolved(found)
+            return resolved(found)
 
         return await self._remembered(image).get((image.repository, reference, access), ask)
 
@@ -249,7 +186,7 @@ class RegistryClient:
     async def _fetch_manifest(
         self, repository: Repository, reference: str, wanted: Digest | None, access: Access, limit: int
     ) -> Manifest | None:
-        answer = await self._ask(repository, f"manifests/{reference}", limit, access, _ACCEPT)
+        answer = await self._ask(repository, f"manifests/{reference}", limit, access, ACCEPT)
         if answer.status == 404:
             return None
         name = f"{repository}{'@' if wanted else ':'}{reference}"
@@ -262,7 +199,7 @@ class RegistryClient:
             raise Rejected(f"{name}: the registry says {quote(claimed, 80)} and returned {digest}")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         try:
-            _refuse_ambiguous(answer.body, media_type, name)
+            refuse_ambiguous(answer.body, media_type, name)
         except Invalid as e:
             raise Rejected(str(e)) from e
         return Manifest(digest, media_type, answer.body)
@@ -309,14 +246,14 @@ class RegistryClient:
         query: dict[str, str] = {}
         for page in range(limits.MAX_REFERRER_PAGES):
             answer = await self._ask(
-                subject.repository, path, limits.MAX_REFERRER_PAGE, access, _ACCEPT_INDEX, query, absent=_NO_API
+                subject.repository, path, limits.MAX_REFERRER_PAGE, access, ACCEPT_INDEX, query, absent=_NO_API
             )
             media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if answer.status != 200 or media_type not in {_OCI_INDEX, "application/json"}:
+            if answer.status != 200 or media_type not in {OCI_INDEX, "application/json"}:
                 # A registry without the API; some answer with a page for people.
                 return None if page == 0 else tuple(found)
-            found += _descriptors(answer.body)
-            query = _next_page(answer, path)
+            found += descriptors(answer.body)
+            query = next_page(answer.headers.get("Link", ""), path)
             if not query or len(found) > limits.MAX_REFERRERS:
                 break
         return tuple(found)
@@ -353,7 +290,7 @@ class RegistryClient:
         status, refusal = 0, None
         for credential in access or (None,):
             try:
-                answer = await self._authorized(registry, url, limit, credential, headers, scope)
+                answer = await self._logins.get(registry, url, limit, credential, headers, scope)
             except LoginRefused as e:
                 refusal = refusal or e
                 continue
@@ -371,99 +308,11 @@ class RegistryClient:
             case _:
                 raise Unavailable(f"{place}: the registry answers {status}")
 
-    async def _authorized(
-        self,
-        registry: HostSettings,
-        url: yarl.URL,
-        limit: int,
-        credential: Credential | None,
-        headers: dict[str, str],
-        scope: str,
-    ) -> Answer:
-        """One request with one login. A challenge is remembered, so that later requests bring their token at once."""
-
-        async def send() -> Answer:
-            authorization = await self._authorization(registry, scope, credential)
-            sent = headers if authorization is None else {**headers, "Authorization": authorization}
-            return await self._transport.get(registry, url, limit, headers=sent)
-
-        if registry not in self._challenges:
-            # One request of many at once meets the challenge; the others wait, and bring their token.
-            async with self._first.setdefault(registry, asyncio.Lock()):
-                if registry not in self._challenges:
-                    answer = await send()
-                    self._challenges[registry] = self._challenge_in(answer, registry)
-                    if answer.status != 401:
-                        return answer
-        answer = await send()
-        if answer.status != 401:
-            return answer
-        # The challenge has changed, or a token has ended early: once more, and no further.
-        self._challenges[registry] = self._challenge_in(answer, registry)
-        self._tokens.forget(_token_key(registry, scope, credential))
-        return await send()
-
-    def _challenge_in(self, answer: Answer, registry: HostSettings) -> Challenge | None:
-        if answer.status != 401:
-            return None
-        return auth.parse_challenge(answer.headers.getall("WWW-Authenticate", []), registry.host)
-
-    async def _authorization(self, registry: HostSettings, scope: str, credential: Credential | None) -> str | None:
-        challenge = self._challenges.get(registry)
-        if challenge is None:
-            return None
-        if challenge.realm is None:
-            usable = credential is not None and not credential.identity_token
-            return auth.basic(credential) if usable and credential is not None else None
-        key = _token_key(registry, scope, credential)
-        token = await self._tokens.get(key, lambda: self._fetch_token(registry, challenge, scope, credential))
-        return token.header
-
-    async def _fetch_token(
-        self, registry: HostSettings, challenge: Challenge, scope: str, credential: Credential | None
-    ) -> _KeptToken:
-        url = auth.token_url(challenge, scope, self.settings.current, registry)
-        form, headers = None, {}
-        if credential is not None:
-            if not auth.may_see(url, registry):
-                raise Unavailable(
-                    f"{registry.host}: its token service {auth.realm_host(url)} is another host; to log in there, an operator"
-                    f" adds `realms: [{auth.realm_host(url)}]` to it {BY_REGISTRIES}"
-                )
-            if credential.identity_token:
-                form = {
-                    "grant_type": "refresh_token",
-                    "service": challenge.service,
-                    "client_id": "trusted-images",
-                    "scope": scope,
-                    "refresh_token": credential.password,
-                }
-                url = url.with_query(None)
-            else:
-                headers["Authorization"] = auth.basic(credential)
-        answer = await self._transport.get(registry, url, limits.MAX_TOKEN, headers=headers, form=form)
-        if answer.status != 200:
-            who = "refuses the credentials" if credential is not None else "gives no token to strangers"
-            kind = LoginRefused if answer.status in {400, 401, 403} else Unavailable
-            raise kind(f"{registry.host}: its token service {who} ({answer.status})")
-        try:
-            token = convert(read_json(answer.body, "token"), _Token, "token")
-        except Invalid as e:
-            raise Unavailable(f"{registry.host}: its token service's answer cannot be read") from e
-        text = token.token or token.access_token
-        if not text or not text.isascii() or not text.isprintable():
-            raise Unavailable(f"{registry.host}: its token service's answer holds no token")
-        return _KeptToken(f"Bearer {text}", max(token.expires_in, _TOKEN_SECONDS) * 0.9)
-
     def _operators_keychain(self, place: Repository) -> DockerConfigKeychain | None:
         host = self.settings.current.of(place.registry)
         if host.dockerconfig is None:
             return None
         return self._operators.setdefault(host, DockerConfigKeychain(host.dockerconfig))
-
-
-def _token_key(registry: HostSettings, scope: str, credential: Credential | None) -> Hashable:
-    return registry, scope, credential
 
 
 def _size_of_found(found: _Found) -> int:
@@ -547,83 +396,3 @@ async def _ending(answer: Awaitable[T]) -> T | Rejected | Unavailable:
         return Rejected(str(e))
     except TimeoutError:
         return Unavailable("no answer in time")
-
-
-# ── what bytes are ───────────────────────────────────────────────────────────────────────────────────────────────────
-_KEYS: Final = ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations")
-_DESCRIPTOR_KEYS: Final = ("mediaType", "digest", "size", "urls", "annotations", "data", "platform", "artifactType")
-_PLATFORM_KEYS: Final = ("architecture", "os", "os.version", "os.features", "variant", "features")
-
-
-def _refuse_ambiguous(body: bytes, media_type: str, name: str) -> None:
-    """Raises `Rejected` or `Invalid` if the bytes could be read as two different things (attack R-07)."""
-    if media_type not in _MANIFESTS | _INDEXES:
-        raise Rejected(f"{name}: of type {quote(media_type or 'none', 80)}, which is neither manifest nor index")
-    written = read_json(body, name)
-    _refuse_lookalikes(written, name)
-    document = convert(written, _Body, name)
-    if document.schema_version != 2:
-        raise Rejected(f"{name}: schema version {document.schema_version} is not supported")
-    if document.media_type is not None and document.media_type != media_type:
-        raise Rejected(f"{name}: served as {media_type}, and says it is {quote(document.media_type, 80)}")
-    has_index, has_manifest = document.manifests is not None, document.layers is not None or document.config is not None
-    if has_index == has_manifest or has_index != (media_type in _INDEXES):
-        raise Rejected(f"{name}: could be read as manifest and as index, or as neither")
-
-
-def _refuse_lookalikes(document: object, name: str) -> None:
-    """Raises `Rejected` for a key that differs from one of ours in its letter case only.
-
-    Readers written in Go take `Manifests` for `manifests`, and of both the last: they would run what we did not look at.
-    """
-    known = {key.casefold(): key for key in (*_KEYS, *_DESCRIPTOR_KEYS, *_PLATFORM_KEYS)}
-    found = document if isinstance(document, dict) else {}
-    nested = [found.get("config"), found.get("subject")]
-    for list_of in ("manifests", "layers"):
-        listed = found.get(list_of)
-        nested += listed if isinstance(listed, list) else []
-    nested += [node.get("platform") for node in tuple(nested) if isinstance(node, dict)]
-    for node in (found, *nested):
-        for key in node if isinstance(node, dict) else ():
-            if known.get(key.casefold(), key) != key:
-                raise Rejected(f"{name}: {quote(key, 80)} and {known[key.casefold()]} are one key to other readers")
-
-
-def _resolved(manifest: Manifest) -> Resolved:
-    """What a reference means, given its manifest or index. Raises `Rejected` or `Invalid`."""
-    if manifest.media_type not in _INDEXES:
-        return Resolved(manifest.digest)
-    children = convert(read_json(manifest.body, "index"), _Body, "index").manifests or []
-    if len(children) > limits.MAX_CHILDREN:
-        raise Rejected(f"an index of {len(children)} images, more than {limits.MAX_CHILDREN}")
-    digests = tuple(parse_digest(child.digest) for child in children)
-    platforms = tuple(
-        Platform(str(child.platform or "no platform"), digest)
-        for child, digest in zip(children, digests, strict=True)
-        if child.platform is None or not child.platform.is_unknown
-    )
-    is_nested = any(child.media_type in _INDEXES for child in children)
-    return Resolved(manifest.digest, digests, is_nested, platforms)
-
-
-def _descriptors(body: bytes) -> list[Descriptor]:
-    """The referrers on a page; those whose digest is none are passed over. Raises `Invalid`."""
-    found = []
-    for listed in convert(read_json(body, "referrers"), _Referrers, "referrers").manifests:
-        try:
-            found.append(Descriptor(parse_digest(listed.digest), listed.media_type, listed.size))
-        except Invalid:
-            continue
-    return found
-
-
-def _next_page(answer: Answer, path: str) -> dict[str, str]:
-    """The query of the next page, if the registry's `Link` leads to the same list; only its query is taken (fault F12)."""
-    target, _, parameters = answer.headers.get("Link", "").partition(";")
-    if 'rel="next"' not in parameters and "rel=next" not in parameters:
-        return {}
-    try:
-        url = yarl.URL(target.strip().strip("<>"))
-    except ValueError:
-        return {}
-    return dict(url.query) if url.path.endswith(path) else {}
