@@ -129,14 +129,16 @@ class Tuf:
     start: Start | None = None
 
 
-def public_good(registries: RegistryClient, folder: Path, tuf: Tuf, metrics: Metrics) -> PublicGood:
+def public_good(
+    registries: RegistryClient, folder: Path, tuf: Tuf, metrics: Metrics, kept: KeptKeys | None = None
+) -> PublicGood:
     """Sigstore's public trust root, fetched as everything else is: with the proxies, authorities and bounds of `registries`."""
 
     def fetch(url: str) -> Awaitable[bytes | None]:
         # Stores of objects say 403 of what is not there to whoever may not list them.
         return registries.documents.ask(url, limits.MAX_TUF_FILE, absent=frozenset({403, 404}))
 
-    return PublicGood(fetch, folder, now, tuf.url, tuf.start, metrics.root_refreshed)
+    return PublicGood(fetch, folder, now, tuf.url, tuf.start, metrics.root_refreshed, kept)
 
 
 def remote_keys(

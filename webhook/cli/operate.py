@@ -188,7 +188,8 @@ async def _operate(
         stack.push_async_callback(registries.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
         kept = KeptKeys(hosting.now) if keep_keys else None
-        remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics), kept)
+        root = hosting.public_good(registries, folder, tuf, metrics, kept)
+        remote = hosting.remote_keys(registries, modules, root, kept)
         metrics.held_keys.set_function(lambda: remote.held_count)
         policies = Policies(
             store, ClusterKeys(kube), remote, FORMATS, installation.namespace, lambda: _count(policies, metrics)
