@@ -264,9 +264,11 @@ async def test_m04_no_replica_brings_back_what_another_found_to_be_gone(kube: Fa
 async def test_m04_a_key_that_was_replaced_is_in_force_where_its_source_cannot_be_asked(
     kube: FakeKube, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cut_off = await Replica(kube).has(b"key").starts()
+    cut_off = await Replica(kube, at=NOW - dt.timedelta(minutes=2)).has(b"key").starts()
     other = await Replica(kube).has(b"key").starts()
+    await cut_off.later()
     await cut_off.has(DOWN).later()
+    # As it was read here, which is later than when it was kept.
     assert cut_off.keys.held(TOKEN) == Held(NOW, NOW + dt.timedelta(minutes=2))
     # Replaced for a while, and back again.
     await other.has(b"new").later()
@@ -281,6 +283,13 @@ async def test_m04_a_key_that_was_replaced_is_in_force_where_its_source_cannot_b
     assert "in force as it was read at 2026-11-24T00:44:00Z" in caplog.text
     # And it is known since when nobody has answered here.
     assert cut_off.keys.held(TOKEN) == Held(NOW + dt.timedelta(minutes=6), NOW + dt.timedelta(minutes=2))
+
+
+async def test_m04_that_a_key_is_gone_counts_whatever_the_clock_of_who_found_it(kube: FakeKube) -> None:
+    cut_off = await Replica(kube).has(b"key").starts()
+    await Replica(kube, at=NOW + 24 * HOUR).has(GONE).starts()
+    await cut_off.has(DOWN).later()
+    assert "its source had no such key when it was last asked" in cut_off.lacks()
 
 
 async def test_m04_an_answer_from_before_anothers_change_is_asked_for_again(kube: FakeKube) -> None:

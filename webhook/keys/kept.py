@@ -136,7 +136,9 @@ class KeptKeys:
         return sorted(left_out, key=str)
 
     def _counts(self, key: RemoteKey, kept: Kept) -> bool:
-        """Not for ever: a source may lose a key while nobody can ask it. What is known by its hash has no age."""
+        """Not for ever: a source may lose a key while nobody can ask it. What is known by its hash has no age, nor has that a key is gone."""
+        if kept.material is None:
+            return True
         now = self.now()
         return kept.at <= now + _SKEW and (isinstance(key, UrlKey) or now - kept.at < limits.MAX_KEPT)
 
