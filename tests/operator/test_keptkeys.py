@@ -580,6 +580,21 @@ async def test_d01_what_has_no_room_is_not_kept_and_told_once(
     assert caplog.text.count("is not kept for outages") == 2
 
 
+def test_d01_thousands_of_keys_have_room_and_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = b"-----BEGIN PUBLIC KEY-----\n%d\n-----END PUBLIC KEY-----\n"
+    kept: dict[RemoteKey, Kept] = {
+        TokenKey(on=(("token", "acme"),), label=f"release-{number}"): Kept(pem % number, NOW, 1)
+        for number in range(3_000)
+    }
+    packed, room = packing.write(kept)
+    assert room == kept
+    assert packing.read(packed) == kept
+    monkeypatch.setattr(limits, "MAX_KEPT_KEYS", len(packed) // 2)
+    packed, room = packing.write(kept)
+    assert packing.read(packed) == room
+    assert 1_000 < len(room) < 2_000
+
+
 def test_d01_packed_it_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[RemoteKey, Kept] = {TOKEN: Kept(b"key", NOW, 1), DOCUMENT: Kept(None, NOW, 1)}
     whole, _ = packing.write(kept)

@@ -168,7 +168,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def write(kept: Mapping[RemoteKey, Kept]) -> tuple[bytes, dict[RemoteKey, Kept]]:
-    """As bytes, `limits.MAX_KEPT_KEYS` at most, and what had room in them: the largest are left out."""
+    """As bytes, `limits.MAX_KEPT_KEYS` at most, and what had room in them: the largest are left out. Takes its time where there are many."""
     room = dict(kept)
     while True:
         entries = [
@@ -179,7 +179,9 @@ def write(kept: Mapping[RemoteKey, Kept]) -> tuple[bytes, dict[RemoteKey, Kept]]
         packed = zlib.compress(plain, 9)
         if len(packed) <= limits.MAX_KEPT_KEYS and len(plain) <= limits.MAX_KEPT_PLAIN:
             return packed, room
-        del room[max(room, key=lambda key: len(room[key].material or b""))]
+        # A tenth at once, or thousands that have no room would be packed thousands of times.
+        for key in sorted(room, key=lambda key: -len(room[key].material or b""))[: max(1, len(room) // 10)]:
+            del room[key]
 
 
 def read(data: bytes) -> dict[RemoteKey, Kept]:
@@ -191,7 +193,8 @@ def read(data: bytes) -> dict[RemoteKey, Kept]:
         raise Invalid(f"{_WHAT}: not packed as we pack them") from e
     if not unpacking.eof or unpacking.unused_data:
         raise Invalid(f"{_WHAT}: cut off, or more than {limits.MAX_KEPT_PLAIN} bytes")
-    document = convert(read_json(plain, _WHAT), _Document, _WHAT)
+    # Bounded by its bytes already; there are as many values as keys make.
+    document = convert(read_json(plain, _WHAT, limits.MAX_KEPT_PLAIN), _Document, _WHAT)
     found = {_key(entry): Kept(entry.material, entry.at, entry.change) for entry in document.keys}
     if len(found) < len(document.keys):
         raise Invalid(f"{_WHAT}: one stands there twice")

@@ -89,7 +89,7 @@ class ClusterKeptKeys:
         found = await self._kube.get(path)
         before = self._merge(found)
         wanted = self._kept.next()
-        packed, room = packing.write(wanted)
+        packed, room = await asyncio.to_thread(packing.write, wanted)
         if room != before:
             data = {_ENTRY: base64.b64encode(packed).decode()}
             if found is None:
