@@ -22,11 +22,13 @@ DECIDING = (
     "webhook/judge/**",
     "webhook/admission/exceptions.py",
     "webhook/admission/review.py",
+    "webhook/keys/kept.py",
     "webhook/memory/records.py",
     "webhook/memory/uses.py",
-    "webhook/registry/manifests.py",
+    "webhook/operator/keptkeys.py",
     "webhook/operator/records.py",
     "webhook/operator/uses.py",
+    "webhook/registry/manifests.py",
 )
 
 

@@ -186,6 +186,7 @@ def test_m05_m07_the_rights_in_the_release_s_namespace_name_what_they_are_for() 
         ("leases", ("get", "update"), ("trusted-images",)),
         ("leases", ("create",), ()),
         ("secrets", ("get", "update"), ("trusted-images-tls",)),
+        ("secrets", ("get", "update"), (installation.kept_keys_path.rpartition("/")[2],)),
         ("secrets", ("create",), ()),
         ("configmaps", ("update",), records),
         ("configmaps", ("create",), ()),

@@ -279,12 +279,17 @@ def test_f09_an_authority_that_would_be_no_file_is_refused(helm: str, ca: str, c
 
 
 @newest
-def test_m07_without_records_there_is_no_right_to_write_them(helm: str) -> None:
-    values = {"outages": {"records": 0}, "certificates": {"source": "secret"}}
+def test_m07_without_records_and_kept_keys_there_is_no_right_to_write_them(helm: str) -> None:
+    values = {"outages": {"records": 0, "keys": False}, "certificates": {"source": "secret"}}
     documents = rendered(helm, values)
     rules = next(one for (kind, _), one in documents.items() if kind == "Role")["rules"]
     verbs = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
-    assert not verbs & {("configmaps", "create"), ("configmaps", "update"), ("secrets", "create")}
+    assert not verbs & {
+        ("configmaps", "create"),
+        ("configmaps", "update"),
+        ("secrets", "create"),
+        ("secrets", "update"),
+    }
     with pytest.raises(Refused, match="records"):
         rendered(helm, {"outages": {"records": 20_001}})
 

@@ -277,6 +277,13 @@ MAX_TOKEN_ANSWER: Final = 256 * KIB
 """Bytes that a look at a token may give, in hex: sixteen certificates of the usual size."""
 MAX_PIN: Final = 256
 """Bytes of a PIN: the longest that PKCS #11 modules are known to take."""
+MAX_KEPT: Final = timedelta(hours=720)
+"""How long after it was last read a key counts that only a Secret of ours still has, while its source cannot be asked: as long as what was
+verified may let anything in."""
+MAX_KEPT_KEYS: Final = 512 * KIB
+"""Bytes of the kept keys, packed: half of what a Secret may hold, a few thousand keys."""
+MAX_KEPT_PLAIN: Final = 4 * MIB
+"""The same, unpacked."""
 
 # ── OpenPGP ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 MAX_OPENPGP: Final = 4 * MIB

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pkcs11 import ObjectClass
 from pkcs11.util.ec import encode_ec_public_key
 
-from tests.e2e.laboratory import IMAGE, Lab, free_port, install, resource, values
+from tests.e2e.laboratory import IMAGE, NAMESPACE, Lab, free_port, install, resource, values
+from tests.e2e.test_outages import everyone
 from tests.e2e.test_story import in_force, pod, refused
 from tests.e2e.tools import Failed, leave_out, need, run, until
 from tests.fake.softhsm import MODULE, SoftHSM
@@ -127,18 +128,22 @@ def signers(lab: Lab) -> Iterator[Signers]:
         stack.callback(run, "gpgconf", "--homedir", folder / "gnupg", "--kill", "all")
         made.make_keys()
         stack.enter_context(serving(folder / "store", host))
-        module = push_module(lab, folder / "modules", made.hsm)
-        registries = values(lab)["registries"]["registries"]
         stack.callback(install, lab)
-        install(lab, {
-            "registries": {"registries": [*registries, {"host": host, "plainHTTP": True}]},
-            "podAnnotations": {"e2e/registry": f"{lab.public.host} {host}"},
-            "pkcs11": {"modules": ["/modules/libsofthsm2.so"]},
-            "extraEnv": [{"name": "SOFTHSM2_CONF", "value": "/modules/softhsm2.conf"}],
-            "extraVolumes": [{"name": "modules", "image": {"reference": module}}],
-            "extraVolumeMounts": [{"name": "modules", "mountPath": "/modules", "readOnly": True}],
-        })  # fmt: skip
+        install_with(made, push_module(lab, folder / "modules", made.hsm))
         yield made
+
+
+def install_with(signers: Signers, module: str) -> None:
+    """A release that reads tokens by the module in this image."""
+    registries = values(signers.lab)["registries"]["registries"]
+    install(signers.lab, {
+        "registries": {"registries": [*registries, {"host": signers.store, "plainHTTP": True}]},
+        "podAnnotations": {"e2e/registry": f"{signers.lab.public.host} {signers.store}"},
+        "pkcs11": {"modules": ["/modules/libsofthsm2.so"]},
+        "extraEnv": [{"name": "SOFTHSM2_CONF", "value": "/modules/softhsm2.conf"}],
+        "extraVolumes": [{"name": "modules", "image": {"reference": module}}],
+        "extraVolumeMounts": [{"name": "modules", "mountPath": "/modules", "readOnly": True}],
+    })  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -167,8 +172,8 @@ def serving(folder: Path, host: str) -> Iterator[None]:
         thread.join()
 
 
-def push_module(lab: Lab, folder: Path, hsm: SoftHSM) -> str:
-    """An image with the module of this machine and the token, which everybody may read; its name with the digest."""
+def push_module(lab: Lab, folder: Path, hsm: SoftHSM, tag: str = "v1") -> str:
+    """An image with the module of this machine and the tokens, which everybody may read; its name with the digest."""
     assert MODULE is not None
     folder.mkdir()
     shutil.copy(MODULE, folder / "libsofthsm2.so")
@@ -189,9 +194,9 @@ def push_module(lab: Lab, folder: Path, hsm: SoftHSM) -> str:
             layer.add(folder / name, name, filter=readable)
     base = lab.push(lab.public, "modules/base:v1")
     name = f"{lab.public.host}/modules/softhsm2"
-    run("crane", "append", "--insecure", "--base", base, "--new_layer", folder / "layer.tar", "--new_tag", f"{name}:v1",
+    run("crane", "append", "--insecure", "--base", base, "--new_layer", folder / "layer.tar", "--new_tag", f"{name}:{tag}",
         env=lab.env)  # fmt: skip
-    return f"{name}@{run('crane', 'digest', '--insecure', f'{name}:v1', env=lab.env).strip()}"
+    return f"{name}@{run('crane', 'digest', '--insecure', f'{name}:{tag}', env=lab.env).strip()}"
 
 
 @pytest.fixture
@@ -245,3 +250,32 @@ def test_v04_a_store_that_is_down_hides_no_two_others_and_lets_nobody_in(
     finally:
         down.unlink()
     until(lambda: 'no signature by "qa"' in refused(lab, pod(alone), policed), "the store that is back", 40)
+
+
+def test_f25_a_key_on_a_token_that_is_gone_counts_after_all_replicas_restarted(
+    lab: Lab, policed: str, signers: Signers
+) -> None:
+    """The module finds no token any more, and nothing is left in any replica's memory."""
+    both, alone = (lab.push(lab.public, f"traditions/kept-{name}:v1") for name in ("both", "alone"))
+    for image in (both, alone):
+        signers.sign["vendor"](image)
+    signers.sign["release"](both)
+    until(lambda: lab.cluster.get("secrets", "-n", NAMESPACE, "trusted-images-kept-keys"), "what is kept", 30)
+    before = everyone(lab)
+    empty = SoftHSM(signers.folder / "empty")
+    try:
+        install_with(signers, push_module(lab, signers.folder / "empty-modules", empty, "empty"))
+        until(lambda: before.isdisjoint(everyone(lab)), "the end of the replicas before", 60)
+        until(lambda: "its source cannot be asked since" in told(lab, policed), "the condition", 60)
+        lab.cluster.try_out(pod(both), policed)
+        text = refused(lab, pod(alone), policed)
+        assert 'no signature by "release"' in text
+    finally:
+        install_with(signers, push_module(lab, signers.folder / "modules-again", signers.hsm))
+    until(lambda: told(lab, policed) == "all keys have been read", "the token that is back", 60)
+
+
+def told(lab: Lab, namespace: str) -> str:
+    """What the policy's status says of its keys."""
+    conditions = lab.cluster.get("ctp", f"{namespace}-traditions")["status"]["conditions"]
+    return next(str(one["message"]) for one in conditions if one["type"] == "SignersResolved")

@@ -2,19 +2,24 @@
 
 import asyncio
 import datetime as dt
+import itertools
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from msgspec import json
 
 from tests import captures
 from tests.fake.sigstore import Sigstore
 from tests.fake.tuf import DAY, URL, TufRepository, now
 from webhook.formats._trustroot import parse_trust_root
+from webhook.keys import kept as packing
 from webhook.keys import publicgood
-from webhook.keys.publicgood import PublicGood, Start
+from webhook.keys.kept import KeptKeys
+from webhook.keys.publicgood import Fetch, PublicGood, Start
 from webhook.keys.remote import RemoteKeys
 from webhook.policy.keyref import PublicRoot
 from webhook.trust import Rejected, Unavailable, Unresolved
@@ -340,6 +345,186 @@ async def test_f35_where_nothing_can_be_written_what_is_there_stays(world: World
     await world.root.refresh()
     assert world.root.read() == SHIPPED
     assert "TUF's files cannot be written: File exists" in (world.root.trouble or "")
+
+
+# ── over a restart of all replicas ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Restarts:
+    """Replicas one after the other, each with nothing but what is kept of the one before, and with a clock `ahead`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(folder)
+        self.folders = (folder / str(number) for number in itertools.count())
+        self.ahead = dt.timedelta()
+        self.kept = KeptKeys(lambda: now() + self.ahead)
+
+    def starts(self, fetch: Fetch | None = None, start: Start | None = None, url: str = URL) -> PublicGood:
+        """Another replica. `fetch`: how the repository answers; rightly if nothing is said."""
+        kept = KeptKeys(lambda: now() + self.ahead)
+        kept.want({PublicRoot()})
+        kept.merge(packing.read(packing.write(self.kept.next())[0]))
+        self.kept = kept
+        folder = next(self.folders)
+        folder.mkdir()
+        start = start or Start(self.world.repository.first_root, SHIPPED)
+        fetch = fetch or self.world.repository.fetch
+        return PublicGood(fetch, folder, lambda: now() + self.ahead, url, start, kept=kept)
+
+
+@pytest.fixture
+def restarts(tmp_path: Path) -> Restarts:
+    return Restarts(tmp_path)
+
+
+OUTAGE = down(Unavailable("tuf.test: cannot be connected to"))
+
+
+async def test_f16_what_was_fetched_counts_after_all_replicas_restarted_while_nobody_answers(
+    restarts: Restarts, caplog: pytest.LogCaptureFixture
+) -> None:
+    await restarts.starts().refresh()
+    root = restarts.starts(OUTAGE)
+    assert await root.fetch(PublicRoot()) == NEW
+    assert root.fresh_until is not None
+    assert caplog.text.count("sigstore's trust root is in force as it was fetched at 20") == 1
+    # Not a second longer than TUF vouches for it (T-06), and the clock is no way out.
+    restarts.ahead = root.fresh_until - now()
+    assert isinstance(root.read(), Unresolved)
+    # And again after the next restart; what was kept is as it was.
+    restarts.ahead = dt.timedelta()
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    assert root.read() == NEW
+    # The repository, once it answers, says what counts.
+    root._fetch = restarts.world.repository.fetch
+    restarts.world.repository.publish(NEWER)
+    await root.refresh()
+    assert root.read() == NEWER
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    assert root.read() == NEWER
+
+
+async def test_f16_a_repository_that_hangs_keeps_nobody_from_what_was_kept(
+    restarts: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await restarts.starts().refresh()
+    monkeypatch.setattr(publicgood, "_FIRST_SECONDS", 2)
+
+    async def never(_url: str) -> bytes | None:
+        await asyncio.sleep(3600)
+        return None
+
+    root = restarts.starts(never)
+    assert await root.fetch(PublicRoot()) == NEW
+    assert root._refreshing is not None
+    root._refreshing.cancel()
+    await asyncio.gather(root._refreshing, return_exceptions=True)
+
+
+async def test_f16_rotated_roots_are_kept_with_it(restarts: Restarts) -> None:
+    restarts.world.repository.rotate_root()
+    restarts.world.repository.publish(NEWER)
+    await restarts.starts().refresh()
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    assert root.read() == NEWER
+    # Begun with a root that is newer than the one before: what leads there is not needed.
+    root = restarts.starts(OUTAGE, Start(restarts.world.repository.files["2.root.json"], SHIPPED))
+    await root.refresh()
+    assert root.read() == NEWER
+
+
+async def test_t06_f17_what_was_kept_and_has_ended_is_not_in_force(restarts: Restarts) -> None:
+    restarts.world.repository.expires = {"timestamp": now() + dt.timedelta(seconds=2)}
+    restarts.world.repository.publish(NEWER)
+    await restarts.starts().refresh()
+    await asyncio.sleep(2.1)
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    # As it was without anything kept: nobody has confirmed anything since this version was made.
+    assert root.read() == SHIPPED
+
+
+async def test_t01_f18_older_metadata_does_not_come_back_after_a_restart(restarts: Restarts) -> None:
+    old = dict(restarts.world.repository.files)
+    restarts.world.repository.publish(NEWER)
+    await restarts.starts().refresh()
+    restarts.world.repository.files = old
+    root = restarts.starts()
+    await root.refresh()
+    assert root.read() == NEWER
+    assert "must be >= 2" in (root.trouble or "")
+    # Nor is it what is kept from then on.
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    assert root.read() == NEWER
+
+
+async def test_t08_m05_what_another_root_vouches_for_is_not_taken_from_the_secret(
+    restarts: Restarts, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever writes the Secret writes a repository, and no more: `Restarts` reads what it finds."""
+    await restarts.starts().refresh()
+    other = TufRepository()
+    other.publish(NEWER)
+    root = restarts.starts(OUTAGE, Start(other.first_root, SHIPPED))
+    await root.refresh()
+    assert root.read() == SHIPPED
+    assert "sigstore's trust root as it was kept is not in force" in caplog.text
+    # A file in it that was changed, as a server could: target, timestamp, or what is no file.
+    good = restarts.kept.find(PublicRoot())
+    assert good is not None
+    assert good.material is not None
+    files = json.decode(good.material, type=dict[str, bytes])
+    for changed in (
+        json.encode(files | {"trusted_root.json": NEWER}),
+        json.encode(files | {"timestamp.json": files["timestamp.json"].replace(b'"version":1', b'"version":2')}),
+        json.encode({name: content for name, content in files.items() if name != "snapshot.json"}),
+        json.encode([]),
+        b"garbage",
+    ):
+        restarts.kept.merge({PublicRoot(): replace(good, material=changed)})
+        root = restarts.starts(OUTAGE)
+        await root.refresh()
+        assert root.read() == SHIPPED
+    restarts.kept.merge({PublicRoot(): good})
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    assert root.read() == NEW
+
+
+async def test_m05_the_files_are_kept_and_never_the_root_that_was_shipped(restarts: Restarts) -> None:
+    keys = RemoteKeys({PublicRoot: restarts.starts(OUTAGE)}, kept=restarts.kept)
+    await keys.look([PublicRoot()])
+    assert keys.read(PublicRoot()) == SHIPPED
+    assert restarts.kept.find(PublicRoot()) is None
+    keys = RemoteKeys({PublicRoot: restarts.starts()}, kept=restarts.kept)
+    await keys.look([PublicRoot()])
+    assert keys.read(PublicRoot()) == NEW
+    kept = restarts.kept.find(PublicRoot())
+    assert kept is not None
+    assert kept.material is not None
+    names = {"1.root.json", "timestamp.json", "snapshot.json", "targets.json", "trusted_root.json"}
+    assert json.decode(kept.material, type=dict[str, bytes]).keys() == names
+
+
+async def test_nothing_that_was_kept_counts_where_nobody_is_to_be_asked(restarts: Restarts) -> None:
+    await restarts.starts().refresh()
+    assert await restarts.starts(url="").fetch(PublicRoot()) == SHIPPED
+
+
+async def test_f16_what_another_replica_fetched_counts_where_nobody_answers(restarts: Restarts) -> None:
+    cut_off = restarts.starts(OUTAGE)
+    kept = restarts.kept
+    await cut_off.refresh()
+    assert cut_off.read() == SHIPPED
+    restarts.kept = KeptKeys(now)
+    await restarts.starts().refresh()
+    kept.merge(restarts.kept.next())
+    await cut_off.refresh()
+    assert cut_off.read() == NEW
 
 
 def test_what_is_shipped_is_what_sigstore_python_ships() -> None:

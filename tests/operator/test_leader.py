@@ -3,17 +3,25 @@
 import asyncio
 import base64
 import datetime as dt
+import itertools
 import json
 from typing import Any
 
 import pytest
 
+from tests.keys.test_remote import Shelf
 from tests.operator.test_policies import INLINE, SHOP, World
+from tests.policies import KEY
+from webhook.keys.kept import KeptKeys
+from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError
 from webhook.operator.certificates import AUTHORITY_DAYS
 from webhook.operator.configuration import COLLECTIONS, withdraw, withdraw_with_namespace
 from webhook.operator.installation import Installation
 from webhook.operator.leader import Leader
+from webhook.policy.document import API_VERSION
+from webhook.policy.pkcs11uri import TokenKey
+from webhook.trust import Unavailable
 
 CONFIGURATION = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
 INSTALLATION = Installation(namespace="ti")
@@ -374,3 +382,37 @@ async def test_configurations_that_are_none_are_not_made(lab: Lab, text: str) ->
     lab.answered()
     await lab.leader.keep_certificate()
     assert CONFIGURATION not in lab.kube.objects
+
+
+BY_TOKEN = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": "pkcs11:object=release"}}]}
+
+
+async def test_f25_a_key_that_is_in_force_although_nobody_can_be_asked_is_told_in_the_status(lab: Lab) -> None:
+    shelf, path = Shelf(seconds=0), f"/apis/{API_VERSION}/clustertrustpolicies/web"
+    seconds = itertools.count()
+    lab.policies._remote = RemoteKeys({TokenKey: shelf}, lambda: 100.0 * next(seconds), KeptKeys(lambda: lab.now))
+
+    async def told() -> tuple[str, str]:
+        await lab.policies.read_remote_keys()
+        await lab.leader.write_statuses()
+        condition = lab.kube.objects[path]["status"]["conditions"][1]
+        assert (condition["type"], condition["status"]) == ("SignersResolved", "True")
+        return condition["reason"], condition["message"]
+
+    document = lab.policy(BY_TOKEN, namespace=None)
+    lab.kube.put(path, document)
+    lab.policies.seen(document)
+    shelf.held[TokenKey(label="release")] = KEY.encode()
+    assert await told() == ("KeysRead", "all keys have been read")
+    shelf.held[TokenKey(label="release")] = Unavailable("no such token is present")
+    lab.now += dt.timedelta(minutes=1)
+    held = await told()
+    read, since = "read at 2026-01-01T00:00:00Z", "cannot be asked since 2026-01-01T00:01:00Z"
+    assert held == ("KeysHeld", f"pkcs11:object=release: {read}, its source {since}")
+    # Once, for as long as nobody answers.
+    lab.now += dt.timedelta(minutes=1)
+    lab.kube.asked.clear()
+    assert await told() == held
+    assert not lab.writes()
+    shelf.held[TokenKey(label="release")] = KEY.encode()
+    assert await told() == ("KeysRead", "all keys have been read")

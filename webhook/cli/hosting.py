@@ -31,6 +31,7 @@ from webhook.judge.evaluate import Judge
 from webhook.judge.knowngood import KnownGood
 from webhook.keys import publicgood
 from webhook.keys.https import HttpsKeys
+from webhook.keys.kept import KeptKeys
 from webhook.keys.pkcs11 import Modules, TokenKeys
 from webhook.keys.publicgood import PublicGood, Start
 from webhook.keys.remote import RemoteKeys, Source
@@ -128,23 +129,27 @@ class Tuf:
     start: Start | None = None
 
 
-def public_good(registries: RegistryClient, folder: Path, tuf: Tuf, metrics: Metrics) -> PublicGood:
+def public_good(
+    registries: RegistryClient, folder: Path, tuf: Tuf, metrics: Metrics, kept: KeptKeys | None = None
+) -> PublicGood:
     """Sigstore's public trust root, fetched as everything else is: with the proxies, authorities and bounds of `registries`."""
 
     def fetch(url: str) -> Awaitable[bytes | None]:
         # Stores of objects say 403 of what is not there to whoever may not list them.
         return registries.documents.ask(url, limits.MAX_TUF_FILE, absent=frozenset({403, 404}))
 
-    return PublicGood(fetch, folder, now, tuf.url, tuf.start, metrics.root_refreshed)
+    return PublicGood(fetch, folder, now, tuf.url, tuf.start, metrics.root_refreshed, kept)
 
 
-def remote_keys(registries: RegistryClient, modules: Modules, root: PublicGood | None = None) -> RemoteKeys:
+def remote_keys(
+    registries: RegistryClient, modules: Modules, root: PublicGood | None = None, kept: KeptKeys | None = None
+) -> RemoteKeys:
     """The keys outside the cluster: documents are fetched as registries are, tokens read by the modules permitted."""
     sources: dict[type[RemoteKey], Source] = {
         UrlKey: HttpsKeys(registries.documents.ask),
         TokenKey: TokenKeys(modules),
     }
-    return RemoteKeys(sources if root is None else sources | {PublicRoot: root})
+    return RemoteKeys(sources if root is None else sources | {PublicRoot: root}, kept=kept)
 
 
 class CannotListen(Exception):

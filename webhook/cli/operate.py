@@ -25,7 +25,9 @@ from webhook.formats import FORMATS
 from webhook.judge.decide import FindNamespace, KeychainOf
 from webhook.judge.workload import Question
 from webhook.keys import publicgood
+from webhook.keys.kept import KeptKeys
 from webhook.keys.pkcs11 import Modules
+from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError, is_name
 from webhook.kube.entries import Entries
 from webhook.memory.records import Records
@@ -106,6 +108,12 @@ def command(
             help="How many records of what was verified are kept in the cluster, for policies with onOutage: last-known-good. 0: none.",
         ),
     ] = 8_000,
+    keep_keys: Annotated[
+        bool,
+        typer.Option(
+            help="Keep in the cluster what was read of keys outside it, for when all replicas restart in an outage."
+        ),
+    ] = True,
 ) -> None:
     """Serves until SIGTERM or SIGINT; reviews under way are answered first."""
     try:
@@ -138,6 +146,7 @@ def command(
         ports=Ports(port, metrics_port),
         drain_seconds=drain_seconds,
         rescan_hours=rescan_hours,
+        keep_keys=keep_keys,
         log_format=log_format,
     )
     try:
@@ -159,6 +168,7 @@ async def _operate(
     ports: Ports,
     drain_seconds: float,
     rescan_hours: float,
+    keep_keys: bool,
     log_format: LogFormat,
 ) -> None:
     from webhook.background.work import Background
@@ -177,7 +187,10 @@ async def _operate(
         registries = RegistryClient(settings, observe=metrics.fetched)
         stack.push_async_callback(registries.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trusted-images-")))
-        remote = hosting.remote_keys(registries, modules, hosting.public_good(registries, folder, tuf, metrics))
+        kept = KeptKeys(hosting.now) if keep_keys else None
+        root = hosting.public_good(registries, folder, tuf, metrics, kept)
+        remote = hosting.remote_keys(registries, modules, root, kept)
+        metrics.held_keys.set_function(lambda: remote.held_count)
         policies = Policies(
             store, ClusterKeys(kube), remote, FORMATS, installation.namespace, lambda: _count(policies, metrics)
         )
@@ -202,6 +215,7 @@ async def _operate(
         end_leading = background(
             lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs.work))
         )
+        background(await _keep(kube, installation, kept, remote))
         background(_following(kube, installation, policies, uses.exceptions, store, metrics, stopping))
         outages, refusals = OutageEvents(kube, policies), RefusalEvents(kube, metrics)
         background(_together(uses.work, outages.work, refusals.work))
@@ -279,6 +293,19 @@ async def _remember(
         async with asyncio.timeout(_RECORDS_SECONDS):
             await kept.read()
     return kept.work
+
+
+async def _keep(
+    kube: "Kube", installation: "Installation", kept: KeptKeys | None, remote: RemoteKeys
+) -> Coroutine[Any, Any, None]:
+    """Reads which keys were kept before we started; returns what keeps them up. Before the policies, whose first look at keys needs it."""
+    from webhook.operator.keptkeys import ClusterKeptKeys
+
+    if kept is None:
+        return asyncio.sleep(0)
+    cluster = ClusterKeptKeys(kube, installation, kept, remote.ask_again)
+    await cluster.read()
+    return cluster.work()
 
 
 def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Exceptions") -> None:

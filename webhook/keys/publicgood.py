@@ -2,12 +2,15 @@
 
 Refreshed behind the reviews, in a thread, and only where a policy asks for it; what a review reads is memory. The last good one stays in
 force until its own metadata ends. A new root is new material, and so makes a new signer: nothing has to be invalidated.
+
+What is kept beyond the process are the repository's files, and they are believed as little as the repository itself: a replica that starts
+takes them through the same workflow, from the same root, before it asks.
 Source: TUF specification 1.0.34, section 5, "Detailed client workflow".
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +18,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from webhook.formats._trustroot import parse_trust_root
-from webhook.parsing import Invalid, quote
+from webhook.keys.kept import KeptKeys
+from webhook.parsing import Invalid, convert, quote, read_json
 from webhook.policy.keyref import PublicRoot
 from webhook.trust import Rejected, Unavailable, Unresolved
 
@@ -28,12 +34,18 @@ _log = logging.getLogger(__name__)
 URL: Final = "https://tuf-repo-cdn.sigstore.dev"
 """Where sigstore publishes it; a mirror has the same files under another URL."""
 _TARGET: Final = "trusted_root.json"
+_KEY: Final = PublicRoot()
+_WHAT: Final = "the kept files"
 _REFRESH_SECONDS: Final = 3600.0
 _AGAIN_SECONDS: Final = 60.0
 _FIRST_SECONDS: Final = 8.0
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """What lies at a URL, at most `limits.MAX_TUF_FILE` bytes; None where nothing does. Raises `Unavailable` or `Rejected`."""
+
+
+Ask = Callable[[str], bytes | None]
+"""The same in the updater's thread, which waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class PublicGood:
     """The trust root as it is now, a `remote.Source`. `url` empty: nobody is asked, and what it began with stays.
 
     `folder` is for TUF's files, which keep older metadata from coming back while the process lives. `refreshed` is told after each try
-    until when TUF vouches for what is there (None: no refresh has succeeded yet).
+    until when TUF vouches for what is there (None: no refresh has succeeded yet). `kept`: what outlives the process; by default nothing.
     """
 
     def __init__(
@@ -73,6 +85,7 @@ class PublicGood:
         url: str = URL,
         start: Start | None = None,
         refreshed: Callable[[datetime | None], None] = lambda _: None,
+        kept: KeptKeys | None = None,
     ) -> None:
         self._fetch = fetch
         self._folder = folder
@@ -80,6 +93,8 @@ class PublicGood:
         self._url = url.rstrip("/")
         self._start = start or shipped()
         self._refreshed = refreshed
+        self._kept = kept
+        self._taken: bytes | None = None
         self._fresh: _Fresh | None = None
         self._refused: str | None = None
         self._refreshing: asyncio.Task[None] | None = None
@@ -136,11 +151,18 @@ class PublicGood:
 
     async def refresh(self) -> None:
         """Asks the repository once; what it says is in force afterwards if TUF vouches for it. Raises nothing."""
+        if self._fresh is None:
+            await self._take_kept()
         courier = _Courier(self._fetch)
+        turn = 0 if self._kept is None else self._kept.turn(_KEY)
         try:
-            self._fresh = await asyncio.to_thread(self._update, courier)
+            self._fresh, files = await asyncio.to_thread(self._update, courier.ask)
+            if self._kept is not None:
+                self._kept.learn(_KEY, files, turn)
         except Unavailable as e:
             self.trouble = str(e)
+            # Another replica may have reached it.
+            await self._take_kept()
         except Rejected as e:
             self.trouble = self._refused = str(e)
         except OSError as e:
@@ -150,8 +172,27 @@ class PublicGood:
         finally:
             courier.call_off()
 
-    def _update(self, courier: "_Courier") -> _Fresh:
-        """TUF's workflow, in a thread. Raises `Unavailable`, `Rejected` for what does not verify, or OSError."""
+    async def _take_kept(self) -> None:
+        """Takes what is kept through TUF's workflow, once for each content. Raises nothing: what does not verify, or has ended, is nothing."""
+        kept = None if self._kept is None else self._kept.find(_KEY)
+        if kept is None or kept.material is None or kept.material == self._taken:
+            return
+        self._taken = kept.material
+        try:
+            files = convert(read_json(kept.material, _WHAT), dict[str, bytes], _WHAT)
+            fresh, _ = await asyncio.to_thread(self._update, _answering(files))
+        except (Invalid, Rejected, Unavailable, OSError) as e:
+            _log.warning("sigstore's trust root as it was kept is not in force: %s", e)
+            return
+        self._fresh = fresh
+        _log.warning(
+            "sigstore's trust root is in force as it was fetched at %s, until it can be fetched again or ends at %s",
+            f"{kept.at:%Y-%m-%dT%H:%M:%SZ}",
+            f"{fresh.until:%Y-%m-%dT%H:%M:%SZ}",
+        )
+
+    def _update(self, ask: Ask) -> tuple[_Fresh, bytes]:
+        """TUF's workflow, in a thread; with the files that it rests on. Raises `Unavailable`, `Rejected` for what does not verify, or OSError."""
         from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
         from tuf.api.metadata import Metadata
         from tuf.ngclient.updater import Updater
@@ -165,7 +206,7 @@ class PublicGood:
                 self._url,
                 str(targets),
                 f"{self._url}/targets",
-                _fetcher(courier),
+                _fetcher(ask),
                 bootstrap=self._start.tuf_root,
             )
             updater.refresh()
@@ -179,7 +220,20 @@ class PublicGood:
         except DownloadError as e:
             raise Unavailable(quote(e)) from e
         # Whatever vouched for it, delegated roles included, was written there after it had been verified.
-        return _Fresh(content, min(Metadata.from_file(str(one)).signed.expires for one in metadata.glob("*.json")))
+        until = min(Metadata.from_file(str(one)).signed.expires for one in metadata.glob("*.json"))
+        files = {one.name: one.read_bytes() for one in metadata.glob("*.json") if one.name != "root.json"}
+        files |= {one.name: one.read_bytes() for one in (metadata / "root_history").glob("*.root.json")}
+        return _Fresh(content, until), msgspec.json.encode({**files, _TARGET: content}, order="sorted")
+
+
+def _answering(files: Mapping[str, bytes]) -> Ask:
+    """A repository with these files, whose names have no versions but those of its roots."""
+
+    def ask(url: str) -> bytes | None:
+        name = url.rpartition("/")[2]
+        return files.get(name, files.get(name.partition(".")[2]))
+
+    return ask
 
 
 class _Courier:
@@ -211,7 +265,7 @@ class _Courier:
             self._asked.cancel()
 
 
-def _fetcher(courier: _Courier) -> "FetcherInterface":
+def _fetcher(ask: Ask) -> "FetcherInterface":
     from tuf.api.exceptions import DownloadError, DownloadHTTPError
     from tuf.ngclient.fetcher import FetcherInterface
 
@@ -220,7 +274,7 @@ def _fetcher(courier: _Courier) -> "FetcherInterface":
 
         def _fetch(self, url: str) -> Iterator[bytes]:
             try:
-                content = courier.ask(url)
+                content = ask(url)
             except (Unavailable, Rejected) as e:
                 raise DownloadError(str(e)) from e
             if content is None:

@@ -97,6 +97,11 @@ class Metrics:
         )
         self.waiting = Gauge("trusted_images_reviews_in_progress", "Reviews under way", registry=self.registry)
         self.policies = Gauge("trusted_images_policies", "Policies in force", ("state",), registry=self.registry)
+        self.held_keys = Gauge(
+            "trusted_images_held_keys",
+            "Keys outside the cluster that are in force as they were last read, since their source cannot be asked",
+            registry=self.registry,
+        )
         self.certificate_expiry = Gauge(
             "trusted_images_certificate_expiry_timestamp_seconds",
             "When the serving certificate ends",

@@ -48,6 +48,11 @@ class Installation:
         """Of the Secret with the key that they are authenticated by."""
         return f"/api/v1/namespaces/{self.namespace}/secrets/{self.service}-records"
 
+    @property
+    def kept_keys_path(self) -> str:
+        """Of the Secret with what was last read of keys outside the cluster."""
+        return f"/api/v1/namespaces/{self.namespace}/secrets/{self.service}-kept-keys"
+
     async def reaches_replica(self) -> bool:
         """Whether a connection to the Service reaches a replica from here: nodes are told one after the other where it leads."""
         try:

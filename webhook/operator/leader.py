@@ -79,7 +79,7 @@ class Leader:
         # What it rests on ends without anybody changing anything.
         ending = [(one, one.phase(now)) for one in known.ends]
         hardware = [hardware_of(named, now) for named in known.policy.signers]
-        state = (known.version, known.policy, hardware, ending, known.policy.terms.mode_at(now))
+        state = (known.version, known.policy, hardware, ending, known.held, known.policy.terms.mode_at(now))
         if self._written.get(key) == state:
             return
         wanted = status_of(known, now)

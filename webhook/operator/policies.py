@@ -19,7 +19,7 @@ from msgspec import json
 
 from webhook import keys, limits
 from webhook.keys.cluster import ClusterKeys, ObjectName, name_of
-from webhook.keys.remote import RemoteKeys
+from webhook.keys.remote import Held, RemoteKeys
 from webhook.memory.store import PolicyStore
 from webhook.operator import radar
 from webhook.operator.radar import SignerEnding
@@ -67,6 +67,7 @@ class InForce:
     """A policy as it was written, and what became of it. `complaints`: it is broken, and denies what it covers.
 
     `objects` and `remote` are what its keys are read from, in the cluster and outside. `ends`: what it rests on and ends, the first first.
+    `held`: its keys whose source cannot be asked, and that are in force as they were last read; known of policies that stand.
     """
 
     written: Written
@@ -75,6 +76,7 @@ class InForce:
     complaints: tuple[str, ...] = ()
     remote: frozenset[RemoteKey] = frozenset()
     ends: tuple[SignerEnding, ...] = ()
+    held: tuple[tuple[RemoteKey, Held], ...] = ()
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -125,10 +127,13 @@ class Policies:
         return self._states + Counter(self._standing(self.in_force[key]).state for key in self._referring)
 
     def standing(self) -> Mapping[PolicyKey, InForce]:
-        """Every policy with the signers it refers to, as they are in force."""
+        """Every policy with the signers it refers to, as they are in force, and with the keys it holds."""
         return {key: self._standing(known) for key, known in self.in_force.items()}
 
     def _standing(self, known: InForce) -> InForce:
+        held = [(key, self._remote.held(key)) for key in known.remote]
+        if any(since for _, since in held):
+            known = replace(known, held=tuple(sorted(((k, h) for k, h in held if h is not None), key=str)))
         if not known.policy.refers:
             return known
         linked = self._store.snapshot.index.policies.get(known.written.key, known.policy)

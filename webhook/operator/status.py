@@ -27,14 +27,19 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
     what = "; ".join(known.complaints or unresolved or warnings) or "every signer is known"
     if known.complaints:
         what = f"it denies what it covers: {what}"
+    held = [
+        f"{key}: read at {timestamp(one.read_at)}, its source cannot be asked since {timestamp(one.since)}"
+        for key, one in known.held
+    ]
     resolved = "Unknown" if known.complaints else "False" if unresolved else "True"
     conditions = [
         _condition("Ready", "True" if known.state == "in_force" else "False", _READY[known.state], what),
         _condition(
             "SignersResolved",
             resolved,
-            {"Unknown": "Invalid", "False": "KeysNotRead", "True": "KeysRead"}[resolved],
-            "; ".join(unresolved) or ("the policy cannot be read" if known.complaints else "all keys have been read"),
+            {"Unknown": "Invalid", "False": "KeysNotRead", "True": "KeysHeld" if held else "KeysRead"}[resolved],
+            "; ".join(unresolved + held)
+            or ("the policy cannot be read" if known.complaints else "all keys have been read"),
         ),
         _condition("Expiring", *_expiring(known, now)),
     ]
