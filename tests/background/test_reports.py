@@ -282,13 +282,13 @@ async def test_the_leader_s_own_part_of_the_status_is_left_alone_and_leaves_this
     path = lab.in_cluster()
     lab.pod(running=lab.image(key("a")))
     leader = Leader(lab.kube, lab.written.policies, INSTALLATION, lambda: lab.now, reaches)
-    await leader.write_statuses()
+    await leader.statuses.write()
     lab.written.policies.seen(lab.kube.objects[path])
     await lab.tell()
     lab.written.policies.seen(lab.kube.objects[path])
     assert {"conditions", "verdicts", "preview"} <= lab.kube.objects[path]["status"].keys()
     lab.kube.asked.clear()
-    await leader.write_statuses()
+    await leader.statuses.write()
     await lab.tell()
     assert [path for method, path in lab.kube.asked if method != "GET"] == []
 

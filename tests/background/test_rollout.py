@@ -70,7 +70,7 @@ class Staging(Told):
         for _ in range(2):
             await self.tell()
             self.heard(*others)
-            await Leader(self.kube, self.written.policies, INSTALLATION, self.clock, reaches).write_statuses()
+            await Leader(self.kube, self.written.policies, INSTALLATION, self.clock, reaches).statuses.write()
             self.heard(*others)
         status: Document = self.kube.objects[PATH].get("status", {})
         return status

@@ -130,9 +130,9 @@ class FakeAPIServer(FakeKube):
                 content_type=request.headers.get("Content-Type", ""),
             )
         except KubeError as e:
-            return web.json_response(
-                {"kind": "Status", "message": str(e), "code": e.status or 500}, status=e.status or 500
-            )
+            said = {} if e.retry_after is None else {"Retry-After": f"{e.retry_after:.0f}"}
+            status = {"kind": "Status", "message": str(e), "code": e.status or 500}
+            return web.json_response(status, status=e.status or 500, headers=said)
         return web.json_response(_page(found, request.query) if "items" in found else found)
 
     async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -307,17 +307,17 @@ async def test_a_status_is_written_once_and_an_event_told_for_what_is_not_in_for
     broken = {"metadata": {"name": "web", "namespace": "shop", "generation": 1}, "spec": {**INLINE, "require": "b"}}
     lab.policies.seen(lab.kube.put(path, broken))
     for _ in range(2):
-        await lab.leader.write_statuses()
+        await lab.leader.statuses.write()
     assert [path for _, path in lab.writes()] == [f"{path}/status", "/api/v1/namespaces/shop/events"]
     (event,) = (one for place, one in lab.kube.objects.items() if "/events/" in place)
     assert (event["reason"], event["involvedObject"]["name"]) == ("PolicyInvalid", "web")
     # The status comes back as an event of the object, and needs no answer.
     lab.policies.seen(lab.kube.objects[path])
     lab.kube.asked.clear()
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert lab.writes() == []
     lab.policies.seen(lab.kube.put(path, {**lab.kube.objects[path], "spec": INLINE}))
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert lab.kube.objects[path]["status"]["conditions"][0]["status"] == "True"
     assert sum("/events/" in place for place in lab.kube.objects) == 1
 
@@ -329,11 +329,11 @@ async def test_f33_a_status_that_cannot_be_written_stops_no_other(lab: Lab) -> N
             lab.kube.put(f"{root}/{name}", {"metadata": {"name": name, "namespace": "shop"}, "spec": INLINE})
         )
     lab.kube.failing[f"{root}/web"] = KubeError("changed", 409)
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert "status" in lab.kube.objects[f"{root}/also"]
     assert "status" not in lab.kube.objects[f"{root}/web"]
     lab.kube.failing.clear()
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert "status" in lab.kube.objects[f"{root}/web"]
     assert SHOP in lab.policies.in_force
 
@@ -342,7 +342,7 @@ async def test_an_object_made_anew_does_not_get_the_status_of_the_one_before(lab
     path = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies/web"
     lab.policies.seen(lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": INLINE}))
     lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": {}})
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert "status" not in lab.kube.objects[path]
 
 

@@ -128,6 +128,11 @@ class Policies:
         """Every policy with the signers it refers to, as they are in force."""
         return {key: self._standing(known) for key, known in self.in_force.items()}
 
+    def standing_of(self, key: PolicyKey) -> InForce | None:
+        """One of them; None if there is none any more."""
+        known = self.in_force.get(key)
+        return None if known is None else self._standing(known)
+
     def _standing(self, known: InForce) -> InForce:
         if not known.policy.refers:
             return known
