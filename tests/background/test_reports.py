@@ -273,6 +273,8 @@ async def test_tags_that_a_policy_refuses_would_be_denied_though_what_runs_is_si
 
 
 async def test_the_leader_s_own_part_of_the_status_is_left_alone_and_leaves_this_alone(lab: Told) -> None:
+    from webhook.observe.metrics import Metrics
+    from webhook.operator.duty import Duty
     from webhook.operator.leader import Leader
 
     async def reaches() -> bool:
@@ -281,7 +283,9 @@ async def test_the_leader_s_own_part_of_the_status_is_left_alone_and_leaves_this
     lab.policy()
     path = lab.in_cluster()
     lab.pod(running=lab.image(key("a")))
-    leader = Leader(lab.kube, lab.written.policies, INSTALLATION, lambda: lab.now, reaches)
+    leader = Leader(
+        lab.kube, lab.written.policies, INSTALLATION, lambda: lab.now, reaches, Duty(lab.kube, INSTALLATION, Metrics())
+    )
     await leader.statuses.write()
     lab.written.policies.seen(lab.kube.objects[path])
     await lab.tell()

@@ -10,8 +10,10 @@ import pytest
 
 from tests.operator.test_policies import INLINE, SHOP, World
 from webhook.kube import KubeError
+from webhook.observe.metrics import Metrics
 from webhook.operator.certificates import AUTHORITY_DAYS
 from webhook.operator.configuration import COLLECTIONS, withdraw, withdraw_with_namespace
+from webhook.operator.duty import Duty
 from webhook.operator.installation import Installation
 from webhook.operator.leader import Leader
 
@@ -37,9 +39,12 @@ class Lab(World):
         super().__init__()
         self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
         self.reached = True
-        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now, self.reaches)
+        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now, self.reaches, self.duty())
         self.kube.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {})
         self.want(WANTED)
+
+    def duty(self) -> Duty:
+        return Duty(self.kube, INSTALLATION, Metrics())
 
     def want(self, configuration: object) -> None:
         text = configuration if isinstance(configuration, str) else json.dumps(configuration)
@@ -279,7 +284,7 @@ async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_bef
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.leader = Leader(
-        lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now, lab.reaches
+        lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now, lab.reaches, lab.duty()
     )
     await lab.settled()
     for data in (None, {"tls.crt": "eA=="}, {"tls.crt": "eA==", "ca.crt": "%%"}):

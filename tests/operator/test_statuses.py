@@ -72,7 +72,7 @@ async def test_a_quiet_round_asks_nothing_and_opens_no_document(lab: Many, monke
     await lab.leader.statuses.write()
     lab.hear()
     # Another leader looks once whether anything is to be written.
-    for leader in (lab.leader, Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches)):
+    for leader in (lab.leader, Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, lab.duty())):
         await leader.statuses.write()
         assert len(lab.told()) in {0, 30}
     opened: list[object] = []
@@ -124,7 +124,7 @@ async def test_f33_an_api_server_that_says_429_is_not_hammered(lab: Many, server
         lab.put(f"p{i}")
     seconds = [0.0]
     async with connected() as kube:
-        leader = Leader(kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches)
+        leader = Leader(kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, lab.duty())
         leader.statuses.writes = Writes(lambda: seconds[0])
         server.failing[ROOT] = KubeError("too many requests", 429, 5)
         for seconds[0] in (0.0, 2.0, 4.0):
@@ -158,6 +158,6 @@ async def test_f29_a_leader_that_is_one_no_longer_leaves_nothing_behind(lab: Man
     lab.kube.asked.clear()
     assert len(asyncio.all_tasks()) == 1
     # Whoever leads next goes on.
-    await Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches).statuses.write()
+    await Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, lab.duty()).statuses.write()
     assert len(lab.told()) == 100
     assert PolicyKey("shop", "p99") in lab.policies.in_force

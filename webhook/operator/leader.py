@@ -39,12 +39,12 @@ class Leader:
     clock: Clock
     reaches: Callable[[], Awaitable[bool]]
     """Whether a connection to our Service reaches a replica."""
-    duty: Duty | None = None
+    duty: Duty
     statuses: Statuses = field(init=False)
     _configurations: Configurations = field(init=False)
 
     def __post_init__(self) -> None:
-        self.statuses = Statuses(self.kube, self.policies, self.clock)
+        self.statuses = Statuses(self.kube, self.policies, self.clock, lambda: self.duty.condition)
         self._configurations = Configurations(self.kube, self.installation, self.reaches, self.duty)
 
     async def work(self) -> None:
@@ -54,8 +54,7 @@ class Leader:
                 tasks.create_task(_again(self.statuses.write, lambda: _SECONDS))
                 tasks.create_task(_again(self.keep_certificate, self._until_certificate))
         finally:
-            if self.duty is not None:
-                self.duty.resigned()
+            self.duty.resigned()
 
     def _until_certificate(self) -> float:
         return _SETTLING_SECONDS if self._configurations.is_settling else _CERTIFICATE_SECONDS
@@ -64,7 +63,11 @@ class Leader:
     async def keep_certificate(self) -> None:
         """Publishes the authorities first, and only then the certificate that one of them signed."""
         installation, now = self.installation, self.clock()
-        secret = await self.kube.get(installation.secret_path)
+        try:
+            secret = await self.kube.get(installation.secret_path)
+        except KubeError as e:
+            self.duty.cut_short(now, e)
+            raise
         held = _decoded(secret)
         if not installation.managed:
             await self._configurations.keep(held, now)

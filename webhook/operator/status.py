@@ -7,6 +7,7 @@ from typing import Any, Final
 from webhook import limits
 from webhook.operator import radar
 from webhook.operator.events import timestamp
+from webhook.operator.onduty import OnDuty
 from webhook.operator.policies import InForce
 from webhook.operator.rollout import effective
 from webhook.policy import parse
@@ -17,8 +18,11 @@ from webhook.trust import Unresolved, format_of
 _READY: Final = {"broken": "Invalid", "unresolved": "SignersUnresolved", "in_force": "InForce"}
 
 
-def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
-    """The whole of `status`; a condition keeps the time of its last change as long as it does not change."""
+def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -> dict[str, Any]:
+    """The whole of `status`; a condition keeps the time of its last change as long as it does not change.
+
+    `on_duty`: whether API servers ask us; while that is not known, what was said of it last stays.
+    """
     document = known.document
     generation = document["metadata"].get("generation")
     unresolved = [
@@ -44,6 +48,8 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
     waits = effective(known.policy, document, now)
     if waits is not None:
         conditions.append(_condition("Effective", *waits))
+    if on_duty is not None:
+        conditions.append(_condition("OnDuty", on_duty.status, on_duty.reason, on_duty.message))
     before = {one.get("type"): one for one in (document.get("status") or {}).get("conditions") or ()}
     stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     for condition in conditions:
@@ -52,6 +58,8 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         condition["lastTransitionTime"] = old.get("lastTransitionTime", stamp) if same else stamp
         if generation is not None:
             condition["observedGeneration"] = generation
+    if on_duty is None and "OnDuty" in before:
+        conditions.append(before["OnDuty"])
     status: dict[str, Any] = {
         "conditions": conditions,
         "signers": _signers(known, now),

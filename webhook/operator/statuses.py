@@ -11,6 +11,7 @@ from webhook import limits
 from webhook.kube.client import Document, Kube
 from webhook.kube.writes import Writes
 from webhook.operator.events import warning
+from webhook.operator.onduty import OnDuty
 from webhook.operator.policies import InForce, Policies
 from webhook.operator.radar import SignerEnding
 from webhook.operator.status import next_change, status_of
@@ -31,12 +32,13 @@ class _Said:
     version: int
     policy: Policy
     ends: tuple[SignerEnding, ...]
+    on_duty: OnDuty | None
     until: dt.datetime
 
-    def holds(self, known: InForce, now: dt.datetime) -> bool:
+    def holds(self, known: InForce, on_duty: OnDuty | None, now: dt.datetime) -> bool:
         """Whether it still is."""
-        same = (self.version, self.policy, self.ends) == (known.version, known.policy, known.ends)
-        return same and now < self.until
+        then, by_now = (self.version, self.policy, self.ends), (known.version, known.policy, known.ends)
+        return then == by_now and self.on_duty == on_duty and now < self.until
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Statuses:
     kube: Kube
     policies: Policies
     clock: Callable[[], dt.datetime]
+    on_duty: Callable[[], OnDuty | None] = lambda: None
+    """Whether API servers ask us, as far as that is known."""
     writes: Writes = field(default_factory=Writes)
     _said: dict[PolicyKey, _Said] = field(default_factory=dict)
     _due: dict[PolicyKey, int] = field(default_factory=dict)
@@ -62,34 +66,34 @@ class Statuses:
 
     async def _look(self) -> None:
         """Finds out which are to be written."""
-        now, in_force = self.clock(), self.policies.in_force
+        now, on_duty, in_force = self.clock(), self.on_duty(), self.policies.in_force
         for gone in [key for key in self._said if key not in in_force]:
             del self._said[gone]
         for i, key in enumerate(list(in_force)):
             if i % limits.STATUS_BREATH == 0:
                 await asyncio.sleep(0)
             known, said = self.policies.standing_of(key), self._said.get(key)
-            if known is None or key in self._due or (said is not None and said.holds(known, now)):
+            if known is None or key in self._due or (said is not None and said.holds(known, on_duty, now)):
                 continue
             before = known.document.get("status") or {}
-            if _differs(before, status_of(known, now)):
+            if _differs(before, status_of(known, now, on_duty)):
                 self._due[key] = 1 if before.get("conditions") else 0
             else:
-                self._has_said(key, known, now)
+                self._has_said(key, known, on_duty, now)
 
-    def _has_said(self, key: PolicyKey, known: InForce, now: dt.datetime) -> None:
-        self._said[key] = _Said(known.version, known.policy, known.ends, next_change(known, now))
+    def _has_said(self, key: PolicyKey, known: InForce, on_duty: OnDuty | None, now: dt.datetime) -> None:
+        self._said[key] = _Said(known.version, known.policy, known.ends, on_duty, next_change(known, now))
 
     async def _write(self, key: PolicyKey) -> None:
         # As it is now: it may have waited.
-        known, now = self.policies.standing_of(key), self.clock()
+        known, on_duty, now = self.policies.standing_of(key), self.on_duty(), self.clock()
         if known is not None:
-            await self._write_one(key, known, now)
-            self._has_said(key, known, now)
+            await self._write_one(key, known, status_of(known, now, on_duty))
+            self._has_said(key, known, on_duty, now)
         self._due.pop(key, None)
 
-    async def _write_one(self, key: PolicyKey, known: InForce, now: dt.datetime) -> None:
-        document, wanted = known.document, status_of(known, now)
+    async def _write_one(self, key: PolicyKey, known: InForce, wanted: Document) -> None:
+        document = known.document
         before = document.get("status") or {}
         if not _differs(before, wanted):
             return
