@@ -160,7 +160,10 @@ class FakeAPIServer(FakeKube):
 
 
 def _page(found: Document, query: Mapping[str, str]) -> Document:
-    """As many items as are asked for, from where the page before has ended."""
+    """As many items as are asked for, from where the page before has ended; only those of a reason, where that is selected."""
+    name, _, wanted = query.get("fieldSelector", "").partition("=")
+    if name:
+        found = {**found, "items": [one for one in found["items"] if one.get(name) == wanted]}
     start = int(query.get("continue", "0"))
     end = start + int(query.get("limit", "0")) if "limit" in query else len(found["items"])
     more = {"continue": str(end)} if end < len(found["items"]) else {}

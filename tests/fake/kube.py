@@ -7,7 +7,15 @@ from typing import Any
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube, Method
 
-_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "trustexceptions", "endpointslices", "pods"}
+_COLLECTIONS = {
+    "namespaces",
+    "trustpolicies",
+    "clustertrustpolicies",
+    "trustexceptions",
+    "endpointslices",
+    "pods",
+    "events",
+}
 """What is listed here."""
 
 
