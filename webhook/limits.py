@@ -414,5 +414,7 @@ MAX_EXAMPLES: Final = 5
 """Examples of what a policy would deny, in its status, which every replica holds."""
 MAX_EXAMPLE: Final = 512
 """Characters of one."""
+MAX_VERDICTS: Final = 200
+"""Policies of which is written in one round what they say of what runs; there is a round each ten seconds, and every replica is told of each."""
 MAX_WRITES: Final = 20
-"""Statuses or reports written in one round, of which there is one each ten seconds: what is left waits for the next."""
+"""Reports written in one round, which is the same: what is left waits for the next."""

@@ -17,6 +17,7 @@ from webhook.background.reports import APIS, Reports, report, results_of
 from webhook.background.verdicts import Verdicts, tallies
 from webhook.kube import KubeError
 from webhook.kube.client import Document
+from webhook.kube.writes import Writes
 from webhook.trust import Unavailable
 from webhook.verdict import PolicyKey
 
@@ -328,3 +329,48 @@ def test_what_has_gone_meanwhile_is_not_counted() -> None:
 
     assert tallies({b"x": Result((), ())}, {}) == {}
     assert results_of({b"x": Result((), ())}, {}, ()) == {}
+
+
+async def test_f33_so_many_policies_are_written_at_a_time_the_new_ones_first_and_what_fails_last(
+    lab: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_VERDICTS", 3)
+
+    def told() -> list[str]:
+        found = [path.split("/")[-2] for method, path in lab.kube.asked if method == "PATCH"]
+        lab.kube.asked.clear()
+        return found
+
+    names = [f"p{i}" for i in range(5)]
+    paths = {name: lab.in_cluster(name) for name in names}
+    for name in names:
+        lab.policy(f"shop/{name}")
+    lab.pod(running=lab.image(key("a")), name="one")
+    lab.kube.failing[paths["p0"]] = KubeError("500 internal error", 500)
+    await lab.tell()
+    assert told() == ["p0", "p1", "p2"]
+    await lab.tell()
+    assert told() == ["p3", "p4", "p0"]
+    # All have something new to say, and one of them the first.
+    lab.kube.failing.clear()
+    lab.pod(running=lab.image(key("a")), name="two")
+    await lab.tell()
+    assert told() == ["p1", "p2", "p3"]
+    await lab.tell()
+    assert told() == ["p4", "p0"]
+    assert lab.kube.objects[paths["p0"]]["status"]["verdicts"]["allowed"] == 2
+
+
+async def test_f33_an_api_server_that_says_429_gets_no_verdicts_for_a_while(lab: Told) -> None:
+    seconds = [0.0]
+    lab.verdicts.writes = Writes(lambda: seconds[0])
+    lab.policy()
+    path = lab.in_cluster()
+    lab.pod(running=lab.image(key("a")))
+    lab.kube.failing[path] = KubeError("429 too many requests", 429, 20)
+    await lab.tell()
+    lab.kube.failing.clear()
+    for seconds[0], count in ((19.0, 0), (20.0, 1)):
+        lab.kube.asked.clear()
+        await lab.tell()
+        assert [one for one, _ in lab.kube.asked].count("PATCH") == count

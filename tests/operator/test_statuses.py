@@ -1,6 +1,7 @@
 """The statuses of many policies: a few at a time, the new ones first, and nothing without need (F-33, F-29)."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -161,3 +162,25 @@ async def test_f29_a_leader_that_is_one_no_longer_leaves_nothing_behind(lab: Man
     await Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, lab.duty()).statuses.write()
     assert len(lab.told()) == 100
     assert PolicyKey("shop", "p99") in lab.policies.in_force
+
+
+async def test_what_changes_by_time_alone_is_written_when_it_does(lab: Many) -> None:
+    path = f"{ROOT}/web"
+    metadata = {"name": "web", "namespace": "shop", "creationTimestamp": lab.now.isoformat()}
+    spec = {**INLINE, "rollout": {"auditFor": "1h", "promoteWhen": "clean"}}
+    lab.policies.seen(
+        lab.kube.put(path, {"metadata": metadata, "spec": spec, "status": {"preview": {"denied": 0, "undecided": 0}}})
+    )
+
+    async def effective() -> str:
+        await lab.leader.statuses.write()
+        lab.hear()
+        found = lab.kube.objects[path]["status"]["conditions"]
+        return next(one["reason"] for one in found if one["type"] == "Effective")
+
+    assert await effective() == "AuditFirst"
+    lab.now += dt.timedelta(minutes=59)
+    lab.told()
+    assert (await effective(), lab.told()) == ("AuditFirst", [])
+    lab.now += dt.timedelta(minutes=1)
+    assert await effective() == "NotJudgedYet"

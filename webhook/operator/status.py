@@ -9,7 +9,7 @@ from webhook.operator import radar
 from webhook.operator.events import timestamp
 from webhook.operator.onduty import OnDuty
 from webhook.operator.policies import InForce
-from webhook.operator.rollout import effective
+from webhook.operator.rollout import clean_since, effective
 from webhook.policy import parse
 from webhook.policy.afterwards import NEVER
 from webhook.policy.policy import NamedSigner, attested
@@ -76,13 +76,18 @@ def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -
     return status if generation is None else {"observedGeneration": generation, **status}
 
 
-def next_change(known: InForce, now: dt.datetime) -> dt.datetime:
+def next_change(known: InForce, document: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
     """When `status_of` says something else next, although nobody has changed anything; the end of time if never."""
     times = [time for one in known.ends for time in (one.ending.at - radar.SOON, one.ending.at)]
     times += [
         time for named in known.policy.signers for one in named.devices for time in (one.valid_from, one.valid_until)
     ]
-    times += [time for time in (known.policy.terms.afterwards.audit_until,) if time is not None]
+    rollout, until = known.policy.terms.afterwards.rollout, known.policy.terms.afterwards.audit_until
+    since = clean_since(document) if rollout is not None and until == NEVER else None
+    if rollout is not None and since is not None:
+        times.append(since + rollout.audit_for)
+    elif until is not None:
+        times.append(until)
     return min((time for time in times if time > now), default=NEVER)
 
 

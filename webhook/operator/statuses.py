@@ -75,25 +75,23 @@ class Statuses:
             known, said = self.policies.standing_of(key), self._said.get(key)
             if known is None or key in self._due or (said is not None and said.holds(known, on_duty, now)):
                 continue
-            before = known.document.get("status") or {}
+            document = known.document
+            before = document.get("status") or {}
             if _differs(before, status_of(known, now, on_duty)):
                 self._due[key] = 1 if before.get("conditions") else 0
             else:
-                self._has_said(key, known, on_duty, now)
-
-    def _has_said(self, key: PolicyKey, known: InForce, on_duty: OnDuty | None, now: dt.datetime) -> None:
-        self._said[key] = _Said(known.version, known.policy, known.ends, on_duty, next_change(known, now))
+                self._said[key] = _said(known, document, on_duty, now)
 
     async def _write(self, key: PolicyKey) -> None:
         # As it is now: it may have waited.
         known, on_duty, now = self.policies.standing_of(key), self.on_duty(), self.clock()
         if known is not None:
-            await self._write_one(key, known, status_of(known, now, on_duty))
-            self._has_said(key, known, on_duty, now)
+            document = known.document
+            await self._write_one(key, known, document, status_of(known, now, on_duty))
+            self._said[key] = _said(known, document, on_duty, now)
         self._due.pop(key, None)
 
-    async def _write_one(self, key: PolicyKey, known: InForce, wanted: Document) -> None:
-        document = known.document
+    async def _write_one(self, key: PolicyKey, known: InForce, document: Mapping[str, Any], wanted: Document) -> None:
         before = document.get("status") or {}
         if not _differs(before, wanted):
             return
@@ -121,6 +119,10 @@ class Statuses:
         """An Event about a policy that is not in force as it was written, or rests on what ends."""
         found = _condition(condition, status)
         await self.kube.create(*warning(about, f"Policy{found['reason']}", found["message"], self.clock()))
+
+
+def _said(known: InForce, document: Mapping[str, Any], on_duty: OnDuty | None, now: dt.datetime) -> _Said:
+    return _Said(known.version, known.policy, known.ends, on_duty, next_change(known, document, now))
 
 
 def _differs(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
