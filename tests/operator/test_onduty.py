@@ -109,6 +109,10 @@ async def test_m11_what_cannot_be_put_back_is_said_with_place_cause_and_fix(lab:
         f"{FIELD}; it cannot be put back (PATCH {CONFIGURATION}: 403 forbidden): `helm upgrade` gives ClusterRole trusted-images its rights again"
     )
     assert lab.condition()["lastTransitionTime"] > since
+    # One Event tells that it was changed, another that it stays so.
+    assert [(one["reason"], one["message"].partition(":")[0]) for one in lab.events()][1:] == [
+        ("WebhookConfigurationWeakened", "not on duty")
+    ]
     # What is said of the policy itself stays.
     assert (lab.condition("Ready")["status"], lab.condition("Ready")["reason"]) == ("True", "InForce")
     lab.statuses()
@@ -141,7 +145,7 @@ async def test_m11_a_second_writer_is_named_and_one_that_comes_again_is_believed
         return found
 
     assert await fights() == [IN_PLACE, IN_PLACE, WEAKENED, WEAKENED]
-    assert lab.message == f"{FIELD}; it is put back, and changed again by gitops: find out by whom, and stop it"
+    assert lab.message == f"{FIELD}; it is put back, and changed again by gitops: stop that"
     assert await lab.look() == IN_PLACE
     # It was gone for less than a minute.
     lab.statuses()
@@ -224,7 +228,9 @@ async def test_f29_another_leader_finds_what_stands_by_itself(lab: Asked) -> Non
     lab.change(failurePolicy="Ignore")
     lab.kube.forbidden.add(("PATCH", CONFIGURATION))
     other = lab.another()
+    lab.kube.failing["/api/v1/namespaces/ti/events"] = KubeError("no Events now", 500)
     assert [await lab.look(leader=other) for _ in range(3)] == [IN_PLACE, IN_PLACE, WEAKENED]
+    assert lab.events() == []
 
 
 async def test_a_judgement_that_was_stopped_is_said(lab: Asked) -> None:
@@ -233,6 +239,7 @@ async def test_a_judgement_that_was_stopped_is_said(lab: Asked) -> None:
     lab.kube.remove(CONFIGURATION)
     assert [await lab.look() for _ in range(3)][-1] == ("False", "JudgementStopped")
     assert lab.message.startswith("ConfigMap ti/trusted-images-webhook does not say what is wanted")
+    assert [one["reason"] for one in lab.events()] == ["JudgementStopped"]
     lab.kube.put(INSTALLATION.configuration_path, written)
     # Missing until it is made, and that is no other fault within seconds.
     assert [await lab.look() for _ in range(2)] == [("False", "JudgementStopped"), IN_PLACE]
@@ -271,6 +278,15 @@ async def test_m11_one_that_cannot_be_put_back_keeps_no_other_from_it(lab: Asked
     assert [await lab.look() for _ in range(3)][-1] == ("False", "WebhookConfigurationMissing")
     assert CONFIGURATION in lab.kube.objects
     assert lab.message.count(" is missing") == 1
+    # Whoever deletes it again and again leaves no name.
+    lab.kube.forbidden.clear()
+    await lab.look()
+    for _ in range(13):
+        lab.kube.remove(PINS)
+        await lab.look()
+    assert lab.message.endswith("; it is put back, and changed again: the API server's audit log says by whom")
+    lab.kube.forbidden.add(("PATCH", PINS))
+    lab.kube.remove(PINS)
     # What was never there is not made before digests are written: it would refuse Pods for lack of them.
     lab.kube.remove(CONFIGURATION)
     other = lab.another()

@@ -176,7 +176,7 @@ async def test_what_changes_by_time_alone_is_written_when_it_does(lab: Many) -> 
         await lab.leader.statuses.write()
         lab.hear()
         found = lab.kube.objects[path]["status"]["conditions"]
-        return next(one["reason"] for one in found if one["type"] == "Effective")
+        return str(next(one["reason"] for one in found if one["type"] == "Effective"))
 
     assert await effective() == "AuditFirst"
     lab.now += dt.timedelta(minutes=59)

@@ -61,15 +61,15 @@ class Configurations:
         try:
             await self._keep(data, now)
         except KubeError as e:
-            self.duty.ended(now, e)
+            await self.duty.ended(now, e)
             raise
-        self.duty.ended(now)
+        await self.duty.ended(now)
 
     async def _keep(self, data: Data | None, now: dt.datetime) -> None:
         await self._follow_owner()
         wanted = configurations_in(await self.kube.get(self.installation.configuration_path))
         if not wanted:
-            self.duty.stopped(now)
+            await self.duty.stopped(now)
         failed: KubeError | None = None
         for path, written in wanted:
             try:

@@ -6,7 +6,7 @@ seconds until then, and where it cannot be put back, for good (attack M-11).
 
 import datetime as dt
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -105,10 +105,8 @@ class _Seen:
             return None
         where = ", ".join(self.fault.where[:_SHOWN]) + (", …" if len(self.fault.where) > _SHOWN else "")
         what = f"{self.title} {_WORDS[self.fault.word]}{f': {where}' if where else ''}"
-        word, why = self.hindrance or (
-            "",
-            f"it is put back, and changed again{self.writer}: find out by whom, and stop it",
-        )
+        by = f" by {self.writer}: stop that" if self.writer else ": the API server's audit log says by whom"
+        word, why = self.hindrance or ("", f"it is put back, and changed again{by}")
         return Trouble(_REASONS[self.fault.word], f"{what}; {why}", word)
 
 
@@ -159,30 +157,36 @@ class Duty:
         else:
             self.hindered(kind, "failing", f"it is not put back yet ({error})")
 
-    def ended(self, now: dt.datetime, error: KubeError | None = None) -> None:
+    async def ended(self, now: dt.datetime, error: KubeError | None = None) -> None:
         """The look is over. `error`: it was cut short, so that what it has not shown is not known."""
         troubles = [trouble for trouble in (one.trouble() for one in self._seen.values()) if trouble is not None]
         if troubles:
             order = list(_REASONS.values())
-            self._looks.ill(sorted(troubles, key=lambda one: order.index(one.reason)), now)
+            await self._ill(sorted(troubles, key=lambda one: order.index(one.reason)), now)
         elif error is None and self._seen:
             self._looks.well(_in_place(self._seen), now)
         elif error is not None and error.is_forbidden:
             text = f"whether API servers ask us cannot be seen ({error}): `helm upgrade` gives the rights again"
-            self._looks.ill([Trouble("WebhookConfigurationUnreadable", text, status="Unknown")], now)
+            await self._ill([Trouble("WebhookConfigurationUnreadable", text, status="Unknown")], now)
 
-    def cut_short(self, now: dt.datetime, error: KubeError) -> None:
+    async def cut_short(self, now: dt.datetime, error: KubeError) -> None:
         """There was no look: what it needs could not be read."""
         self.begun()
-        self.ended(now, error)
+        await self.ended(now, error)
 
-    def stopped(self, now: dt.datetime) -> None:
+    async def stopped(self, now: dt.datetime) -> None:
         """Nothing is wanted: judgement is switched off, or the release is going."""
         for configuration in CONFIGURATIONS.values():
             self.metrics.in_place.labels(configuration).set(0)
         where = f"{self.installation.namespace}/{self.installation.configuration}"
         text = f"ConfigMap {where} does not say what is wanted: all judgement is stopped until `helm upgrade --install` writes it again"
-        self._looks.ill([Trouble("JudgementStopped", text)], now)
+        await self._ill([Trouble("JudgementStopped", text)], now)
+
+    async def _ill(self, troubles: Sequence[Trouble], now: dt.datetime) -> None:
+        """What stands is told once, beside what says so as long as it does."""
+        if self._looks.ill(troubles, now) and self.condition is not None:
+            _log.error("not on duty: %s: %s", self.condition.reason, self.condition.message)
+            await self._post(self.condition.reason, f"not on duty: {self.condition.message}", now)
 
     def resigned(self) -> None:
         """Another replica looks after it from now on."""
@@ -197,6 +201,11 @@ class Duty:
         if told is not None and now - told < _AGAIN:
             return
         self._told[kind, fault.word] = now
+        text = f"{kind} {name} was changed by somebody else ({fault}), and is put back: until then images were not judged as installed"
+        await self._post(_REASONS[fault.word], text, now)
+
+    async def _post(self, reason: str, text: str, now: dt.datetime) -> None:
+        """An Event beside the ConfigMap that holds what is wanted."""
         installation = self.installation
         try:
             wanted = await self.kube.get(installation.configuration_path)
@@ -207,10 +216,9 @@ class Duty:
                 "namespace": installation.namespace,
                 "uid": ((wanted or {}).get("metadata") or {}).get("uid", ""),
             }
-            text = f"{kind} {name} was changed by somebody else ({fault}), and is put back: until then images were not judged as installed"
-            await self.kube.create(*warning(about, _REASONS[fault.word], text, now))
+            await self.kube.create(*warning(about, reason, text, now))
         except KubeError as e:
-            _log.info("an Event about %s %s was not written: %s", kind, name, e)
+            _log.info("the Event %s was not written: %s", reason, e)
 
 
 def _in_place(seen: Mapping[str, _Seen]) -> str:
@@ -224,4 +232,4 @@ def _writer_of(found: Document | None) -> str:
     fields = ((found or {}).get("metadata") or {}).get("managedFields") or ()
     others = [(str(one.get("time", "")), str(one.get("manager", ""))) for one in fields]
     _, writer = max((one for one in others if one[1] != FIELD_MANAGER), default=("", ""))
-    return f" by {quote(writer, 80)}" if writer else ""
+    return quote(writer, 80)

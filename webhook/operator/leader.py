@@ -66,7 +66,7 @@ class Leader:
         try:
             secret = await self.kube.get(installation.secret_path)
         except KubeError as e:
-            self.duty.cut_short(now, e)
+            await self.duty.cut_short(now, e)
             raise
         held = _decoded(secret)
         if not installation.managed:

@@ -67,8 +67,8 @@ class Looks:
             self._told, self._over = None, now
         self.condition = OnDuty("True", "InPlace", message)
 
-    def ill(self, troubles: Sequence[Trouble], now: dt.datetime) -> None:
-        """A look has found something else; the worst first."""
+    def ill(self, troubles: Sequence[Trouble], now: dt.datetime) -> bool:
+        """A look has found something else; the worst first. Whether `condition` says that from now on."""
         worst = troubles[0]
         if self._shown is None:
             self._since = now
@@ -77,8 +77,9 @@ class Looks:
         self._shown, self._last = worst, now
         stands = now - (self._since if self._told is None else self._like_since) >= _STANDS
         if worst.is_like(self._told) or not stands:
-            return
+            return False
         if self._told is None:
             self._comes_again = now - self._over < _AGAIN
         self._told = worst
         self.condition = OnDuty(worst.status, worst.reason, ". ".join(one.message for one in troubles))
+        return True
