@@ -158,7 +158,7 @@ def test_m11_what_cannot_be_put_back_is_said_by_every_policy_and_heals(
     lab: Lab, shop: str, images: dict[str, str]
 ) -> None:
     def on_duty(status: str) -> None:
-        lab.cluster.kubectl("wait", "tp/shop", "-n", shop, f"--for=condition=OnDuty={status}", "--timeout=60s")
+        lab.cluster.kubectl("wait", "tp/shop", "-n", shop, f"--for=condition=OnDuty={status}", "--timeout=100s")
 
     def said() -> str:
         found = lab.cluster.get("tp", "shop", "-n", shop)["status"]["conditions"]

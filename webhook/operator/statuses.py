@@ -13,10 +13,8 @@ from webhook.kube.writes import Writes
 from webhook.operator.events import warning
 from webhook.operator.onduty import OnDuty
 from webhook.operator.policies import InForce, Policies
-from webhook.operator.radar import SignerEnding
 from webhook.operator.status import next_change, status_of
 from webhook.policy.document import API_VERSION
-from webhook.policy.policy import Policy
 from webhook.policy.schema import RESOURCES
 from webhook.verdict import PolicyKey
 
@@ -27,18 +25,17 @@ _PLURALS: Final = {resource.namespaced: resource for resource in RESOURCES}
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a status was right for. Its parts are compared by identity where they are the same, so that this costs next to nothing."""
+    """What a status was right for: the policy as it was known, and what API servers do; `until` it changes by itself."""
 
-    version: int
-    policy: Policy
-    ends: tuple[SignerEnding, ...]
+    known: InForce
     on_duty: OnDuty | None
     until: dt.datetime
 
     def holds(self, known: InForce, on_duty: OnDuty | None, now: dt.datetime) -> bool:
         """Whether it still is."""
-        then, by_now = (self.version, self.policy, self.ends), (known.version, known.policy, known.ends)
-        return then == by_now and self.on_duty == on_duty and now < self.until
+        # Mostly it is the very same, which costs nothing to see; one that refers to others is put together each time.
+        same = self.known is known or self.known == known
+        return same and self.on_duty == on_duty and now < self.until
 
 
 @dataclass(slots=True)
@@ -80,7 +77,7 @@ class Statuses:
             if _differs(before, status_of(known, now, on_duty)):
                 self._due[key] = 1 if before.get("conditions") else 0
             else:
-                self._said[key] = _said(known, document, on_duty, now)
+                self._said[key] = _Said(known, on_duty, next_change(known, document, now))
 
     async def _write(self, key: PolicyKey) -> None:
         # As it is now: it may have waited.
@@ -88,7 +85,7 @@ class Statuses:
         if known is not None:
             document = known.document
             await self._write_one(key, known, document, status_of(known, now, on_duty))
-            self._said[key] = _said(known, document, on_duty, now)
+            self._said[key] = _Said(known, on_duty, next_change(known, document, now))
         self._due.pop(key, None)
 
     async def _write_one(self, key: PolicyKey, known: InForce, document: Mapping[str, Any], wanted: Document) -> None:
@@ -119,10 +116,6 @@ class Statuses:
         """An Event about a policy that is not in force as it was written, or rests on what ends."""
         found = _condition(condition, status)
         await self.kube.create(*warning(about, f"Policy{found['reason']}", found["message"], self.clock()))
-
-
-def _said(known: InForce, document: Mapping[str, Any], on_duty: OnDuty | None, now: dt.datetime) -> _Said:
-    return _Said(known.version, known.policy, known.ends, on_duty, next_change(known, document, now))
 
 
 def _differs(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
