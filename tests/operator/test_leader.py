@@ -253,7 +253,7 @@ async def test_m11_a_changed_or_deleted_configuration_is_put_back(lab: Lab, capl
     lab.kube.put(CONFIGURATION, changed)
     await lab.leader.keep_certificate()
     assert "was changed by somebody else" in caplog.text
-    assert lab.writes()[-1] == ("PATCH", CONFIGURATION)
+    assert [path for _, path in lab.writes()][-2:] == [CONFIGURATION, "/api/v1/namespaces/ti/events"]
     lab.kube.remove(CONFIGURATION)
     await lab.leader.keep_certificate()
     assert CONFIGURATION in lab.kube.objects

@@ -2,14 +2,19 @@
 
 import datetime as dt
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fake.apiserver import api_server
+from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_duty import Watched
 from tests.operator.test_leader import CONFIGURATION, INSTALLATION, PINS, WANTED
 from tests.operator.test_policies import INLINE
 from webhook.kube import KubeError
+from webhook.kube.client import Document, Method, connected
+from webhook.operator.duty import Duty
 from webhook.operator.leader import Leader
 
 POLICY = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies/web"
@@ -109,10 +114,11 @@ async def test_m11_what_cannot_be_put_back_is_said_with_place_cause_and_fix(lab:
         f"{FIELD}; it cannot be put back (PATCH {CONFIGURATION}: 403 forbidden): `helm upgrade` gives ClusterRole trusted-images its rights again"
     )
     assert lab.condition()["lastTransitionTime"] > since
-    # One Event tells that it was changed, another that it stays so.
-    assert [(one["reason"], one["message"].partition(":")[0]) for one in lab.events()][1:] == [
+    # Nothing was put back, and nothing says so.
+    assert [(one["reason"], one["message"].partition(":")[0]) for one in lab.events()] == [
         ("WebhookConfigurationWeakened", "not on duty")
     ]
+    assert lab.repairs("weakened") == 0
     # What is said of the policy itself stays.
     assert (lab.condition("Ready")["status"], lab.condition("Ready")["reason"]) == ("True", "InForce")
     lab.statuses()
@@ -316,3 +322,38 @@ async def test_without_an_authority_or_a_release_that_is_said() -> None:
     for _ in range(3):
         await lab.look()
     assert lab.message == f"{FIELD}; the release is being removed"
+
+
+async def test_m11_one_that_stays_so_whatever_is_written_is_said(lab: Asked) -> None:
+    lab.change(failurePolicy="Ignore")
+    real = lab.kube.request
+
+    async def request(method: Method, path: str, **options: Any) -> Document:
+        found = await real(method, path, **options)
+        if method == "PATCH" and path == CONFIGURATION:
+            found["webhooks"][0]["failurePolicy"] = "Ignore"
+            return lab.kube.put(CONFIGURATION, found)
+        return found
+
+    lab.kube.request = request  # type: ignore[method-assign]  # what changes requests on their way
+    assert [await lab.look() for _ in range(5)][-1] == WEAKENED
+    assert lab.message.endswith("; it stays so whatever is written: something changes requests to the API server")
+    lab.kube.asked.clear()
+    await lab.look()
+    assert lab.writes() == []
+
+
+async def test_m11_the_same_over_http(lab: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with api_server() as server:
+        file = write_kubeconfig(tmp_path, server.url)
+        monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+        server.objects, server.forbidden, server._version = lab.kube.objects, lab.kube.forbidden, 10_000
+        async with connected() as kube:
+            duty = Duty(kube, INSTALLATION, lab.metrics)
+            leader = Leader(kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, duty)
+            lab.fight("kubectl-edit")
+            lab.kube.forbidden.add(("PATCH", CONFIGURATION))
+            assert [await lab.look(leader=leader) for _ in range(3)] == [IN_PLACE, IN_PLACE, WEAKENED]
+            assert f"it cannot be put back (PATCH {CONFIGURATION}: 403 PATCH " in lab.message
+            lab.kube.forbidden.clear()
+            assert [await lab.look(leader=leader) for _ in range(2)] == [WEAKENED, IN_PLACE]

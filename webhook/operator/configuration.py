@@ -94,9 +94,7 @@ class Configurations:
             return False
         desired = self._desired(written, found, data, now)
         if desired is not None:
-            await self._tell(path, found, desired, now)
-            if await self._apply(path, found, desired):
-                await self._take_back_if_going(path)
+            await self._make_so(path, found, desired, now)
         elif self._owner is None:
             self.duty.hindered(written["kind"], "going", "the release is being removed")
         else:
@@ -122,13 +120,19 @@ class Configurations:
         if await self.kube.get(self.installation.configuration_path) is None:
             await self.kube.delete(path)
 
-    async def _tell(self, path: str, found: Document | None, desired: Document, now: dt.datetime) -> None:
-        """Says what is wrong; and, if it stood there as it should until somebody changed it, that it is put back."""
-        fault = fault_of(found, desired)
+    async def _make_so(self, path: str, found: Document | None, desired: Document, now: dt.datetime) -> None:
+        """Writes what differs; and says, if it stood there as it should until somebody changed it, that it was put back."""
+        fault, kind = fault_of(found, desired), desired["kind"]
         self.duty.looked(desired, found, fault)
         _, last = self._applied.get(path, (None, None))
-        if fault is not None and last == desired:
-            await self.duty.changed(desired["kind"], desired["metadata"]["name"], fault, now)
+        if await self._apply(path, found, desired):
+            await self._take_back_if_going(path)
+            if fault is not None and last == desired:
+                await self.duty.changed(kind, desired["metadata"]["name"], fault, now)
+        elif fault is not None:
+            self.duty.hindered(
+                kind, "kept", "it stays so whatever is written: something changes requests to the API server"
+            )
 
     async def _apply(self, path: str, found: Document | None, desired: Document) -> bool:
         """Whether something was to be written."""

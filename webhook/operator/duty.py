@@ -194,14 +194,14 @@ class Duty:
         self._looks = Looks()
 
     async def changed(self, kind: str, name: str, fault: Fault, now: dt.datetime) -> None:
-        """Somebody changed what we had put in place; it is about to be put back."""
+        """Somebody changed what we had put in place; it was put back."""
         self.metrics.repairs.labels(fault.word).inc()
-        _log.error("%s %s was changed by somebody else (%s); it is put back", kind, name, fault)
+        _log.error("%s %s was changed by somebody else (%s); it was put back", kind, name, fault)
         told = self._told.get((kind, fault.word))
         if told is not None and now - told < _AGAIN:
             return
         self._told[kind, fault.word] = now
-        text = f"{kind} {name} was changed by somebody else ({fault}), and is put back: until then images were not judged as installed"
+        text = f"{kind} {name} was changed by somebody else ({fault}), and was put back: until then images were not judged as installed"
         await self._post(_REASONS[fault.word], text, now)
 
     async def _post(self, reason: str, text: str, now: dt.datetime) -> None:
