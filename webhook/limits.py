@@ -340,6 +340,16 @@ KUBE_SECONDS: Final = 5.0
 """Seconds for one request to the API server."""
 KUBE_PAGE: Final = 100
 """Objects the API server is asked for at once: parsed, a page of policies takes about 2 MiB, and a list of all of them would take all."""
+KUBE_PAUSE: Final = 1.0
+"""Seconds for which an API server is left alone that says it has too much to do, or gives no answer, and not for how long."""
+MAX_KUBE_PAUSE: Final = 60.0
+"""Seconds for which it can make us do so (`Retry-After`)."""
+MAX_WRITES_AT_ONCE: Final = 16
+"""Statuses written at the same time: an API server has 245 places for all service accounts together (priority level `workload-low`)."""
+MAX_STATUSES: Final = 200
+"""Statuses of policies written in one round, of which there is one each two seconds: every replica is told of each, and has reviews to answer."""
+STATUS_BREATH: Final = 100
+"""Policies looked at before others of the process have their turn: a few milliseconds, where their status has to be computed."""
 PULL_SECRET_SECONDS: Final = 30.0
 """Seconds that the pull secrets of a Pod are kept."""
 MAX_UNTOLD_REFUSALS: Final = 100
@@ -411,5 +421,7 @@ MAX_EXAMPLES: Final = 5
 """Examples of what a policy would deny, in its status, which every replica holds."""
 MAX_EXAMPLE: Final = 512
 """Characters of one."""
+MAX_VERDICTS: Final = 200
+"""Policies of which is written in one round what they say of what runs; there is a round each ten seconds, and every replica is told of each."""
 MAX_WRITES: Final = 20
-"""Statuses or reports written in one round, of which there is one each ten seconds: what is left waits for the next."""
+"""Reports written in one round, which is the same: what is left waits for the next."""

@@ -17,6 +17,7 @@ from webhook.background.reports import APIS, Reports, report, results_of
 from webhook.background.verdicts import Verdicts, tallies
 from webhook.kube import KubeError
 from webhook.kube.client import Document
+from webhook.kube.writes import Writes
 from webhook.trust import Unavailable
 from webhook.verdict import PolicyKey
 
@@ -273,6 +274,8 @@ async def test_tags_that_a_policy_refuses_would_be_denied_though_what_runs_is_si
 
 
 async def test_the_leader_s_own_part_of_the_status_is_left_alone_and_leaves_this_alone(lab: Told) -> None:
+    from webhook.observe.metrics import Metrics
+    from webhook.operator.duty import Duty
     from webhook.operator.leader import Leader
 
     async def reaches() -> bool:
@@ -281,14 +284,16 @@ async def test_the_leader_s_own_part_of_the_status_is_left_alone_and_leaves_this
     lab.policy()
     path = lab.in_cluster()
     lab.pod(running=lab.image(key("a")))
-    leader = Leader(lab.kube, lab.written.policies, INSTALLATION, lambda: lab.now, reaches)
-    await leader.write_statuses()
+    leader = Leader(
+        lab.kube, lab.written.policies, INSTALLATION, lambda: lab.now, reaches, Duty(lab.kube, INSTALLATION, Metrics())
+    )
+    await leader.statuses.write()
     lab.written.policies.seen(lab.kube.objects[path])
     await lab.tell()
     lab.written.policies.seen(lab.kube.objects[path])
     assert {"conditions", "verdicts", "preview"} <= lab.kube.objects[path]["status"].keys()
     lab.kube.asked.clear()
-    await leader.write_statuses()
+    await leader.statuses.write()
     await lab.tell()
     assert [path for method, path in lab.kube.asked if method != "GET"] == []
 
@@ -324,3 +329,48 @@ def test_what_has_gone_meanwhile_is_not_counted() -> None:
 
     assert tallies({b"x": Result((), ())}, {}) == {}
     assert results_of({b"x": Result((), ())}, {}, ()) == {}
+
+
+async def test_f33_so_many_policies_are_written_at_a_time_the_new_ones_first_and_what_fails_last(
+    lab: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_VERDICTS", 3)
+
+    def told() -> list[str]:
+        found = [path.split("/")[-2] for method, path in lab.kube.asked if method == "PATCH"]
+        lab.kube.asked.clear()
+        return found
+
+    names = [f"p{i}" for i in range(5)]
+    paths = {name: lab.in_cluster(name) for name in names}
+    for name in names:
+        lab.policy(f"shop/{name}")
+    lab.pod(running=lab.image(key("a")), name="one")
+    lab.kube.failing[paths["p0"]] = KubeError("500 internal error", 500)
+    await lab.tell()
+    assert told() == ["p0", "p1", "p2"]
+    await lab.tell()
+    assert told() == ["p3", "p4", "p0"]
+    # All have something new to say, and one of them the first.
+    lab.kube.failing.clear()
+    lab.pod(running=lab.image(key("a")), name="two")
+    await lab.tell()
+    assert told() == ["p1", "p2", "p3"]
+    await lab.tell()
+    assert told() == ["p4", "p0"]
+    assert lab.kube.objects[paths["p0"]]["status"]["verdicts"]["allowed"] == 2
+
+
+async def test_f33_an_api_server_that_says_429_gets_no_verdicts_for_a_while(lab: Told) -> None:
+    seconds = [0.0]
+    lab.verdicts.writes = Writes(lambda: seconds[0])
+    lab.policy()
+    path = lab.in_cluster()
+    lab.pod(running=lab.image(key("a")))
+    lab.kube.failing[path] = KubeError("429 too many requests", 429, 20)
+    await lab.tell()
+    lab.kube.failing.clear()
+    for seconds[0], count in ((19.0, 0), (20.0, 1)):
+        lab.kube.asked.clear()
+        await lab.tell()
+        assert [one for one, _ in lab.kube.asked].count("PATCH") == count

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.background.laboratory import INSTALLATION
 from tests.background.test_reports import Told
 from tests.background.test_rescan import Slow
 from tests.fake.kube import FakeKube
@@ -19,9 +18,9 @@ from webhook.keys.cluster import ClusterKeys
 from webhook.keys.remote import RemoteKeys
 from webhook.kube.client import Document
 from webhook.memory.store import PolicyStore
-from webhook.operator.leader import Leader
 from webhook.operator.policies import Policies
 from webhook.operator.rollout import clean_since, effective, staged
+from webhook.operator.statuses import Statuses
 from webhook.policy.afterwards import NEVER
 from webhook.verdict import PolicyKey
 
@@ -64,13 +63,10 @@ class Staging(Told):
         """Time passes, and everybody does what is to be done."""
         self.now += DAY * days
 
-        async def reaches() -> bool:
-            return True
-
         for _ in range(2):
             await self.tell()
             self.heard(*others)
-            await Leader(self.kube, self.written.policies, INSTALLATION, self.clock, reaches).write_statuses()
+            await Statuses(self.kube, self.written.policies, self.clock).write()
             self.heard(*others)
         status: Document = self.kube.objects[PATH].get("status", {})
         return status

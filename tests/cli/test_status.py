@@ -8,16 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from typer.testing import Result
 
 from tests.cli.test_commands import run
 from tests.fake.apiserver import FakeAPIServer, api_server
 from tests.fake.kubeconfig import write_kubeconfig
+from tests.operator.test_policies import SHOP, World
+from webhook.background.consequences import Consequences
+from webhook.background.drift import Drift
+from webhook.image import Digest
 from webhook.kube import KubeError
+from webhook.observe.metrics import Metrics
+from webhook.observe.running import RunningMetrics
 from webhook.operator.certificates import next_data
 from webhook.operator.configuration import COLLECTIONS
 from webhook.operator.installation import Installation
+from webhook.operator.outages import OutageEvents
+from webhook.operator.refusals import RefusalEvents
+from webhook.policy.afterwards import OnDrift
 from webhook.policy.document import API_VERSION
+from webhook.verdict import Borne, ObjectName, PolicyKey, Refusal, Ruling, Tolerance, Undecided
 
 INSTALLATION = Installation(namespace="trusted-images")
 DEPLOYMENT = "/apis/apps/v1/namespaces/trusted-images/deployments/trusted-images"
@@ -55,7 +66,11 @@ def put_policy(server: FakeAPIServer, name: str = "web", status: Any = None, **s
     server.put(f"{POLICIES}/{name}", document | ({"status": status} if status else {}))
 
 
-READY = conditions(Ready=("True", "InForce", "fine"), Expiring=("False", "NothingEndsSoon", "fine"))
+VERDICTS = {
+    "verdicts": {"allowed": 42, "denied": 0, "undecided": 0, "excused": 0},
+    "preview": {"denied": 0, "undecided": 0},
+}
+READY = VERDICTS | conditions(Ready=("True", "InForce", "fine"), Expiring=("False", "NothingEndsSoon", "fine"))
 
 
 @pytest.fixture
@@ -90,8 +105,11 @@ async def test_all_is_well(server: FakeAPIServer) -> None:
     assert result.exit_code == 0, result.output
     words = [line.split() for line in result.output.splitlines()]
     assert [found[:2] for found in words] == [
-        [about, "ok"] for about in ("replicas", "leader", "validating", "certificate", "policies", "exceptions")
-    ]
+        [about, "ok"]
+        for about in (
+            "replicas", "leader", "validating", "certificate", "policies", "running", "exceptions", "drift", "outages", "refusals"
+        )
+    ]  # fmt: skip
     assert "3 of 3 ready, ghcr.io/trusted-images/trusted-images:0.1.0" in result.output
     assert "in place, fails closed, its authority until " in result.output
     assert {method for method, _ in server.asked} == {"GET"}
@@ -230,3 +248,138 @@ async def test_without_an_answer_nothing_is_known(server: FakeAPIServer) -> None
     assert (result.exit_code, "the API server gives no answer" in result.output) == (2, True)
     result = await run("status", "--namespace", "../x")
     assert (result.exit_code, "not the names of" in result.output) == (2, True)
+
+
+async def test_f33_what_takes_the_api_server_too_long_costs_only_its_own_line(server: FakeAPIServer) -> None:
+    server.failing["/api/v1/events"] = KubeError("too long", 504)
+    result, lines = await status()
+    assert result.exit_code == 2
+    assert {about: lines[about][0][0] for about in ("policies", "exceptions", "drift", "outages", "refusals")} == {
+        "policies": "ok", "exceptions": "ok", "drift": "unknown", "outages": "unknown", "refusals": "unknown",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (("False", "WebhookConfigurationWeakened", "it cannot be put back (403)"), "wrong"),
+        (("Unknown", "WebhookConfigurationUnreadable", "cannot be seen"), "unknown"),
+        (("True", "InPlace", "as installed"), None),
+    ],
+)
+async def test_m11_what_the_leader_says_of_its_duty_is_told_once(
+    server: FakeAPIServer, said: tuple[str, str, str], state: str | None
+) -> None:
+    for name, at in (("old", "2026-01-01T00:00:00Z"), ("web", "2026-01-01T00:00:09Z"), ("api", "2026-01-01T00:00:09Z")):
+        found = conditions(Ready=("True", "InForce", ""), OnDuty=("True", "InPlace", "fine") if name == "old" else said)
+        found["conditions"][1]["lastTransitionTime"] = at
+        put_policy(server, name, found)
+    _, lines = await status()
+    expected = None if state is None else [(state, f"{said[1]}: {said[2]}")]
+    assert lines.get("on duty") == expected
+
+
+async def test_what_policies_say_of_what_runs_is_added_up_and_the_worst_are_named(server: FakeAPIServer) -> None:
+    for i, (name, mode) in enumerate([("a", "enforce"), ("b", "audit"), ("c", "enforce"), ("d", "enforce")]):
+        found = conditions(Ready=("True", "InForce", ""))
+        verdicts = {"allowed": 10, "denied": i + 1, "undecided": i == 0, "excused": 2}
+        preview = {"denied": 1, "undecided": 0, "examples": [f"shop/pod-{name}: no signature\x1b[2J"]} if i else {}
+        put_policy(server, name, found | {"verdicts": verdicts, "preview": preview}, mode=mode)
+    _, lines = await status()
+    assert lines["running"] == [
+        ("note", "images, as each policy says: 82 allowed, 10 denied, 1 could not be verified, 8 excused"),
+        ("note", "policy shop/d (enforce) denies 4 of them: shop/pod-d: no signature\\x1b[2J"),
+        ("note", "policy shop/c (enforce) denies 3 of them: shop/pod-c: no signature\\x1b[2J"),
+        ("note", "policy shop/b (audit) denies 2 of them: shop/pod-b: no signature\\x1b[2J"),
+        ("note", "and 1 policies more"),
+    ]
+    for path in [path for path in server.objects if path.startswith(POLICIES)]:
+        server.remove(path)
+    put_policy(server, status=conditions(Ready=("True", "InForce", "")))
+    assert (await status())[1]["running"][0][1].startswith("what runs has not been judged yet")
+
+
+async def test_rollouts_that_wait_are_told_with_the_reason(server: FakeAPIServer) -> None:
+    waits = ("False", "WouldDeny", "in audit: 3 images would be denied")
+    put_policy(server, "waits", VERDICTS | conditions(Ready=("True", "InForce", ""), Effective=waits))
+    put_policy(server, "over", VERDICTS | conditions(Ready=("True", "InForce", ""), Effective=("True", "Promoted", "")))
+    result, lines = await status()
+    assert result.exit_code == 0
+    assert lines["rollouts"] == [("note", "policy shop/waits waits: WouldDeny: in audit: 3 images would be denied")]
+
+
+def drift_of(name: str, follows: OnDrift = "report") -> Drift:
+    where, image = "spec.containers[0].image", "ghcr.io/a/b:v1"
+    policy = PolicyKey("shop", "web")
+    return Drift(
+        f"uid-{name}", "shop", name, where, image, Digest(f"sha256:{'0' * 64}"), policy, follows, "another image", "rs"
+    )
+
+
+def events(server: FakeAPIServer) -> dict[str, dict[str, Any]]:
+    return {path: one for path, one in server.objects.items() if "/events/" in path}
+
+
+async def test_r04_drift_of_the_last_hour_is_a_fault_unless_it_was_evicted(server: FakeAPIServer) -> None:
+    told = Consequences(server, RunningMetrics(CollectorRegistry()), now)
+    await told.follow([drift_of("web-1")])
+    result, lines = await status()
+    assert result.exit_code == 1
+    text = "shop/web-1: spec.containers[0].image ghcr.io/a/b:v1: another image"
+    assert lines["drift"] == [("wrong", f"1 in the last hour, the last: {text}")]
+    await told.follow([drift_of("web-1"), drift_of("web-2", "evict")])
+    _, lines = await status()
+    assert lines["drift"][0] == ("wrong", f"1 in the last hour, the last: {text}")
+    assert lines["drift"][1][1].startswith("1 evicted in the last hour, the last: shop/web-2: policy shop/web says")
+    for path, event in events(server).items():
+        if event["involvedObject"]["name"] == "web-1":
+            old = now() - dt.timedelta(minutes=61)
+            server.put(path, {**event, "lastTimestamp": old.isoformat()})
+    result, lines = await status()
+    assert (result.exit_code, [state for state, _ in lines["drift"]]) == (0, ["note"])
+
+
+async def test_what_an_outage_let_in_is_told(server: FakeAPIServer) -> None:
+    world = World()
+    world.policies.seen(
+        world.policy({"images": ["**"], "signers": [{"name": "a", "static": {"allow": True, "reason": "x"}}]})
+    )
+    told = OutageEvents(server, world.policies)
+    for name in ("web-1", "web-2"):
+        outcome = Undecided(("the registry is down",), outage=True)
+        ruling = Ruling(("spec.containers[0].image",), "ghcr.io/a/b:v1", SHOP, outcome, tolerance=Tolerance(now()))
+        await told.tell_of(Borne((ruling,), "shop", name, f"uid-{name}", now()))
+    assert len(events(server)) == 3
+    result, lines = await status()
+    assert result.exit_code == 0
+    ((state, text),) = lines["outages"]
+    assert (state, text[:70]) == ("note", "2 let in by onOutage in the last hour, the last: shop/web-1: spec.cont")
+
+
+async def test_refusals_are_told_by_what_they_are(server: FakeAPIServer) -> None:
+    told = RefusalEvents(server, Metrics())
+    about = ObjectName("apps/v1", "ReplicaSet", "web-5d")
+    for i, read in enumerate([True, True, False]):
+        at = now() - dt.timedelta(minutes=10 - i)
+        await told.tell_of(Refusal("shop", about, f"Pod web-{i}…", "spec.containers[0].image web: no", read, at))
+    result, lines = await status()
+    assert result.exit_code == 0
+    assert lines["refusals"] == [
+        (
+            "note",
+            "2 in the last hour, not trusted, the last: shop/web-5d: Pod web-1…: spec.containers[0].image web: no",
+        ),
+        (
+            "note",
+            "1 in the last hour, could not be verified, the last: shop/web-5d: Pod web-2…: spec.containers[0].image web: no",
+        ),
+    ]
+    assert ("GET", "/api/v1/events") in server.asked
+    (_, event), *_ = events(server).items()
+    for i in range(600):
+        server.put(f"/api/v1/namespaces/shop/events/more-{i}", {**event, "metadata": {}})
+    assert (await status())[1]["refusals"][0][1].startswith("500 or more in the last hour")
+    # What is no time is none of the last hour.
+    for path in events(server):
+        server.put(path, {**event, "lastTimestamp": None})
+    assert (await status())[1]["refusals"] == [("ok", "none in the last hour")]

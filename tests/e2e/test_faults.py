@@ -154,6 +154,43 @@ def test_m11_a_changed_configuration_is_put_back(lab: Lab, shop: str, images: di
     until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "the configuration made anew", 30)
 
 
+def test_m11_what_cannot_be_put_back_is_said_by_every_policy_and_heals(
+    lab: Lab, shop: str, images: dict[str, str]
+) -> None:
+    def on_duty(status: str) -> None:
+        lab.cluster.kubectl("wait", "tp/shop", "-n", shop, f"--for=condition=OnDuty={status}", "--timeout=100s")
+
+    def said() -> str:
+        found = lab.cluster.get("tp", "shop", "-n", shop)["status"]["conditions"]
+        return next(f"{one['reason']}: {one['message']}" for one in found if one["type"] == "OnDuty")
+
+    on_duty("True")
+    role = lab.cluster.get("clusterrole", "trusted-images")
+    index = next(i for i, rule in enumerate(role["rules"]) if "validatingwebhookconfigurations" in rule["resources"] and "patch" in rule["verbs"])  # fmt: skip
+    verbs = role["rules"][index]["verbs"]
+
+    def allow(verbs: list[str]) -> None:
+        patch = [{"op": "replace", "path": f"/rules/{index}/verbs", "value": verbs}]
+        lab.cluster.kubectl("patch", "clusterrole", "trusted-images", "--type=json", "-p", json.dumps(patch))
+
+    allow([verb for verb in verbs if verb != "patch"])
+    try:
+        weaker = [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]
+        lab.cluster.kubectl("patch", "validatingwebhookconfiguration", "trusted-images", "--type=json", "-p", json.dumps(weaker))  # fmt: skip
+        on_duty("False")
+        assert said().startswith(
+            "WebhookConfigurationWeakened: ValidatingWebhookConfiguration trusted-images is weakened: webhooks["
+        )
+        assert "].failurePolicy; it cannot be put back (PATCH " in said()
+        assert conditions(lab, shop)["Ready"] == "InForce"
+    finally:
+        allow(verbs)
+    on_duty("True")
+    found = lab.cluster.get("validatingwebhookconfiguration", "trusted-images")
+    assert {one["failurePolicy"] for one in found["webhooks"]} == {"Fail"}
+    assert "no signature by" in refused(lab, pod(images["unsigned"]), shop)
+
+
 def test_all_replicas_killed_fails_closed_and_heals(lab: Lab, shop: str, images: dict[str, str]) -> None:
     lab.cluster.kubectl("scale", "deployment", "trusted-images", "-n", NAMESPACE, "--replicas=0")
     # Those that are leaving still answer while they drain.

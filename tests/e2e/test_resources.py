@@ -42,7 +42,7 @@ def test_short_names_category_and_columns(lab: Lab, namespace: str) -> None:
     lab.cluster.apply(lab.policy("shop", namespace, mode="warn"))
     in_force(lab, "tp", "shop", namespace)
     head, line = lab.cluster.kubectl("get", "tp", "shop", "-n", namespace).splitlines()
-    assert head.split() == ["NAME", "MODE", "READY", "ALLOWED", "DENIED", "WOULD", "DENY", "AGE"]
+    assert head.split() == ["NAME", "MODE", "READY", "ON", "DUTY", "ALLOWED", "DENIED", "WOULD", "DENY", "AGE"]
     assert line.split()[:3] == ["shop", "warn", "True"]
     assert "trustpolicy.trusted-images.dev/shop" in lab.cluster.kubectl("get", "trust", "-n", namespace, "-o", "name")
 

@@ -130,9 +130,9 @@ class FakeAPIServer(FakeKube):
                 content_type=request.headers.get("Content-Type", ""),
             )
         except KubeError as e:
-            return web.json_response(
-                {"kind": "Status", "message": str(e), "code": e.status or 500}, status=e.status or 500
-            )
+            said = {} if e.retry_after is None else {"Retry-After": f"{e.retry_after:.0f}"}
+            status = {"kind": "Status", "message": str(e), "code": e.status or 500}
+            return web.json_response(status, status=e.status or 500, headers=said)
         return web.json_response(_page(found, request.query) if "items" in found else found)
 
     async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -160,7 +160,10 @@ class FakeAPIServer(FakeKube):
 
 
 def _page(found: Document, query: Mapping[str, str]) -> Document:
-    """As many items as are asked for, from where the page before has ended."""
+    """As many items as are asked for, from where the page before has ended; only those of a reason, where that is selected."""
+    name, _, wanted = query.get("fieldSelector", "").partition("=")
+    if name:
+        found = {**found, "items": [one for one in found["items"] if one.get(name) == wanted]}
     start = int(query.get("continue", "0"))
     end = start + int(query.get("limit", "0")) if "limit" in query else len(found["items"])
     more = {"continue": str(end)} if end < len(found["items"]) else {}

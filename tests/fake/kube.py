@@ -7,16 +7,25 @@ from typing import Any
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube, Method
 
-_COLLECTIONS = {"namespaces", "trustpolicies", "clustertrustpolicies", "trustexceptions", "endpointslices", "pods"}
+_COLLECTIONS = {
+    "namespaces",
+    "trustpolicies",
+    "clustertrustpolicies",
+    "trustexceptions",
+    "endpointslices",
+    "pods",
+    "events",
+}
 """What is listed here."""
 
 
 class FakeKube(Kube):
-    """Keeps what is written. `failing`: the error of every request to a path that begins so."""
+    """Keeps what is written. `failing`: the error of every request to a path that begins so. `forbidden`: what nobody has the right to."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Document] = {}
         self.failing: dict[str, KubeError] = {}
+        self.forbidden: set[tuple[str, str]] = set()
         self.asked: list[tuple[str, str]] = []
         self._version = 100
 
@@ -50,6 +59,8 @@ class FakeKube(Kube):
         for prefix, error in self.failing.items():
             if path.startswith(prefix):
                 raise error
+        if (method, path) in self.forbidden:
+            raise KubeError(f"{method} {path}: 403 forbidden", 403)
         found = self.objects.get(path)
         match method:
             case "GET" if found is not None:

@@ -196,3 +196,19 @@ async def test_f20_a_silent_watch_is_a_dead_one(tmp_path: Path, monkeypatch: pyt
     async with api_server(answer, tmp_path, monkeypatch) as kube:
         with pytest.raises(KubeError, match="the stream broke"):
             await watched(kube)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7), ("9999999999", limits.MAX_KUBE_PAUSE), ("Wed, 21 Oct 2026 07:28:00 GMT", None), (None, None)]
+)  # fmt: skip
+async def test_f33_for_how_long_the_api_server_wants_to_be_left_alone(
+    header: str | None, seconds: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        headers = {} if header is None else {"Retry-After": header}
+        return web.json_response({"message": "too many requests"}, status=429, headers=headers)
+
+    async with api_server(answer, tmp_path, monkeypatch) as kube:
+        with pytest.raises(KubeError, match="too many requests") as caught:
+            await kube.merge("/x", {})
+    assert (caught.value.retry_after, caught.value.is_busy) == (seconds, True)

@@ -82,11 +82,12 @@ class Watched(Lab):
     """A leader that tells."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.metrics = Metrics()
-        self.leader.duty = Duty(self.kube, INSTALLATION, self.metrics)
-        self.leader._configurations.duty = self.leader.duty
+        super().__init__()
         self.want({**WANTED, "webhooks": [{**WANTED["webhooks"][0], "failurePolicy": "Fail", "rules": [RULE]}]})
+
+    def duty(self) -> Duty:
+        return Duty(self.kube, INSTALLATION, self.metrics)
 
     @property
     def in_place(self) -> float | None:
@@ -145,6 +146,7 @@ async def test_m11_whoever_does_it_again_and_again_is_counted_and_told_once_in_a
     await lab.leader.keep_certificate()
     reasons = [one["reason"] for one in lab.events()]
     assert reasons[1:] == ["WebhookConfigurationMissing", "WebhookConfigurationStale"]
+    await lab.leader.keep_certificate()
     lab.now += dt.timedelta(minutes=10)
     lab.change(failurePolicy="Ignore")
     await lab.leader.keep_certificate()
@@ -154,18 +156,13 @@ async def test_m11_whoever_does_it_again_and_again_is_counted_and_told_once_in_a
 async def test_m11_what_cannot_be_put_back_stays_told(lab: Watched) -> None:
     await lab.settled()
     lab.change(failurePolicy="Ignore")
-    real = lab.kube.apply
-
-    async def refuse(path: str, _body: dict[str, Any]) -> dict[str, Any]:
-        raise KubeError(f"PATCH {path}: 403 forbidden", 403)
-
-    lab.kube.apply = refuse  # type: ignore[method-assign, assignment]  # as without the right to
+    lab.kube.forbidden.add(("PATCH", CONFIGURATION))
     lab.kube.failing["/api/v1/namespaces/ti/events"] = KubeError("down")
     for _ in range(2):
         with pytest.raises(KubeError, match="403"):
             await lab.leader.keep_certificate()
         assert lab.in_place == 0
-    lab.kube.apply = real  # type: ignore[method-assign]  # the right is back
+    lab.kube.forbidden.clear()
     await lab.leader.keep_certificate()
     await lab.leader.keep_certificate()
     assert lab.in_place == 1
@@ -218,6 +215,5 @@ async def test_a_judgement_that_was_stopped_is_told_as_long_as_it_is(lab: Watche
     assert lab.in_place == 0
     assert lab.events() == []
     # Who leads no longer says nothing any more, rather than what was true once.
-    assert lab.leader.duty is not None
     lab.leader.duty.resigned()
     assert lab.in_place is None

@@ -48,7 +48,7 @@ async def test_h12_status_shows_the_device_and_that_its_evidence_has_ended() -> 
     written["signers"] += [{"name": "b", "cosign": {"key": key("b").pem}}]
     metadata = {"name": "web", "namespace": "shop", "generation": 1}
     lab.policies.seen(lab.kube.put(PATH, {"metadata": metadata, "spec": written}))
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     known = {"name": "a", "format": "cosign", "fingerprints": [key("a").fingerprint]}
     about = {"devices": ["YubiKey 15938765 (USB-C), firmware 5.2.7, slot 9c, PIN always, touch always"]}
     other = {"name": "b", "format": "cosign", "fingerprints": [key("b").fingerprint], "hardware": "no"}
@@ -57,10 +57,10 @@ async def test_h12_status_shows_the_device_and_that_its_evidence_has_ended() -> 
     lab.policies.seen(lab.kube.objects[PATH])
     lab.kube.asked.clear()
     lab.now = ends - dt.timedelta(seconds=1)
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert lab.writes() == []
     lab.now = ends
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     ended = {"lastError": "its hardware evidence is not valid now"}
     assert lab.kube.objects[PATH]["status"]["signers"] == [{**known, "hardware": "no", **about, **ended}, other]
 
@@ -69,7 +69,7 @@ async def test_evidence_that_does_not_prove_leaves_its_policy_denying() -> None:
     lab = Lab()
     written = spec({**HARDWARE, "evidence": DEVICE.f9.pem})
     lab.policies.seen(lab.kube.put(PATH, {"metadata": {"name": "web", "namespace": "shop"}, "spec": written}))
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     ready = lab.kube.objects[PATH]["status"]["conditions"][0]
     assert (ready["status"], ready["reason"]) == ("False", "Invalid")
     assert "spec.signers[0].hardware.evidence: does not vouch for key SHA256:" in ready["message"]

@@ -15,8 +15,10 @@ from tests.policies import KEY
 from webhook.keys.kept import KeptKeys
 from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError
+from webhook.observe.metrics import Metrics
 from webhook.operator.certificates import AUTHORITY_DAYS
 from webhook.operator.configuration import COLLECTIONS, withdraw, withdraw_with_namespace
+from webhook.operator.duty import Duty
 from webhook.operator.installation import Installation
 from webhook.operator.leader import Leader
 from webhook.policy.document import API_VERSION
@@ -45,9 +47,12 @@ class Lab(World):
         super().__init__()
         self.now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
         self.reached = True
-        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now, self.reaches)
+        self.leader = Leader(self.kube, self.policies, INSTALLATION, lambda: self.now, self.reaches, self.duty())
         self.kube.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {})
         self.want(WANTED)
+
+    def duty(self) -> Duty:
+        return Duty(self.kube, INSTALLATION, Metrics())
 
     def want(self, configuration: object) -> None:
         text = configuration if isinstance(configuration, str) else json.dumps(configuration)
@@ -256,7 +261,7 @@ async def test_m11_a_changed_or_deleted_configuration_is_put_back(lab: Lab, capl
     lab.kube.put(CONFIGURATION, changed)
     await lab.leader.keep_certificate()
     assert "was changed by somebody else" in caplog.text
-    assert lab.writes()[-1] == ("PATCH", CONFIGURATION)
+    assert [path for _, path in lab.writes()][-2:] == [CONFIGURATION, "/api/v1/namespaces/ti/events"]
     lab.kube.remove(CONFIGURATION)
     await lab.leader.keep_certificate()
     assert CONFIGURATION in lab.kube.objects
@@ -287,7 +292,7 @@ async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_bef
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.leader = Leader(
-        lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now, lab.reaches
+        lab.kube, lab.policies, Installation(namespace="ti", managed=False), lambda: lab.now, lab.reaches, lab.duty()
     )
     await lab.settled()
     for data in (None, {"tls.crt": "eA=="}, {"tls.crt": "eA==", "ca.crt": "%%"}):
@@ -315,17 +320,17 @@ async def test_a_status_is_written_once_and_an_event_told_for_what_is_not_in_for
     broken = {"metadata": {"name": "web", "namespace": "shop", "generation": 1}, "spec": {**INLINE, "require": "b"}}
     lab.policies.seen(lab.kube.put(path, broken))
     for _ in range(2):
-        await lab.leader.write_statuses()
+        await lab.leader.statuses.write()
     assert [path for _, path in lab.writes()] == [f"{path}/status", "/api/v1/namespaces/shop/events"]
     (event,) = (one for place, one in lab.kube.objects.items() if "/events/" in place)
     assert (event["reason"], event["involvedObject"]["name"]) == ("PolicyInvalid", "web")
     # The status comes back as an event of the object, and needs no answer.
     lab.policies.seen(lab.kube.objects[path])
     lab.kube.asked.clear()
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert lab.writes() == []
     lab.policies.seen(lab.kube.put(path, {**lab.kube.objects[path], "spec": INLINE}))
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert lab.kube.objects[path]["status"]["conditions"][0]["status"] == "True"
     assert sum("/events/" in place for place in lab.kube.objects) == 1
 
@@ -337,11 +342,11 @@ async def test_f33_a_status_that_cannot_be_written_stops_no_other(lab: Lab) -> N
             lab.kube.put(f"{root}/{name}", {"metadata": {"name": name, "namespace": "shop"}, "spec": INLINE})
         )
     lab.kube.failing[f"{root}/web"] = KubeError("changed", 409)
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert "status" in lab.kube.objects[f"{root}/also"]
     assert "status" not in lab.kube.objects[f"{root}/web"]
     lab.kube.failing.clear()
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert "status" in lab.kube.objects[f"{root}/web"]
     assert SHOP in lab.policies.in_force
 
@@ -350,7 +355,7 @@ async def test_an_object_made_anew_does_not_get_the_status_of_the_one_before(lab
     path = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies/web"
     lab.policies.seen(lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": INLINE}))
     lab.kube.put(path, {"metadata": {"name": "web", "namespace": "shop"}, "spec": {}})
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert "status" not in lab.kube.objects[path]
 
 

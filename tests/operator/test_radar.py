@@ -55,7 +55,7 @@ def put(lab: Lab, spec: dict[str, Any], path: str = PATH) -> None:
 
 async def expiring(lab: Lab, path: str = PATH) -> tuple[str, str, str]:
     """Status, reason and message of the condition, as the leader writes it."""
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     for place in (PATH, CLUSTER):
         if place in lab.kube.objects:
             lab.policies.seen(lab.kube.objects[place])
@@ -79,7 +79,7 @@ async def test_f17_a_root_that_ends_is_told_a_month_before_with_what_it_breaks(l
     assert told(lab) == ["PolicyEndsSoon"]
     lab.now += DAY
     lab.kube.asked.clear()
-    await lab.leader.write_statuses()
+    await lab.leader.statuses.write()
     assert lab.writes() == []
     lab.now = ends
     status, reason, message = await expiring(lab)

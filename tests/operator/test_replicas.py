@@ -18,8 +18,10 @@ from tests.operator.test_watching import lead_to, until
 from webhook.kube import KubeError, lease
 from webhook.kube.client import Kube, connected
 from webhook.kube.lease import Lease
+from webhook.observe.metrics import Metrics
 from webhook.operator import leader
 from webhook.operator.certificates import AUTHORITY_DAYS
+from webhook.operator.duty import Duty
 from webhook.operator.leader import Leader
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ti/leases/trusted-images"
@@ -42,7 +44,9 @@ class Cluster:
     now: dt.datetime = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
     def leader(self, kube: Kube) -> Leader:
-        return Leader(kube, World().policies, INSTALLATION, lambda: self.now, reached)
+        return Leader(
+            kube, World().policies, INSTALLATION, lambda: self.now, reached, Duty(kube, INSTALLATION, Metrics())
+        )
 
     def served(self) -> x509.Certificate:
         return x509.load_pem_x509_certificate(self._data("tls.crt"))

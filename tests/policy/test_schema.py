@@ -86,7 +86,7 @@ def test_names_people_type() -> None:
         assert columns == (
             ["Active", "Reason", "Expires", "Uses", "Age"]
             if kind == EXCEPTIONS.kind
-            else ["Mode", "Ready", "Allowed", "Denied", "Would deny", "Age"]
+            else ["Mode", "Ready", "On duty", "Allowed", "Denied", "Would deny", "Age"]
         )
 
 

@@ -13,6 +13,7 @@ from webhook.background.pods import Pod
 from webhook.background.rescan import Result
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
+from webhook.kube.writes import Writes
 from webhook.operator.events import timestamp
 from webhook.operator.policies import InForce
 from webhook.operator.rollout import promotable
@@ -78,7 +79,10 @@ class Verdicts:
 
     kube: Kube
     in_force: Callable[[], Mapping[PolicyKey, InForce]]
+    writes: Writes = field(default_factory=Writes)
     _written: dict[PolicyKey, dict[str, Any]] = field(default_factory=dict)
+    _failed: set[PolicyKey] = field(default_factory=set)
+    """Whose last write has failed: they come last."""
     _begun: bool = False
 
     async def write(
@@ -90,13 +94,13 @@ class Verdicts:
         settled: Callable[[PolicyKey], bool],
         whole: bool,
     ) -> None:
-        """Writes what differs, some of it at a time.
+        """Writes what differs, some of it at a time: first of those policies of which nothing has been written yet.
 
         `denied_at`: when a policy would have denied something for the last time. `settled`: whether all that a policy may speak about has been
         judged under what is in force, so that it may be promoted if its rollout is over. `whole`: everything has
         been judged once; until then nothing is written of policies that are not settled: half of it would look as if the rest were gone.
         """
-        in_force = self.in_force()
+        in_force, due = self.in_force(), dict[PolicyKey, dict[str, Any]]()
         if not self._begun:
             # A leader before this one may have counted what nothing is left of.
             self._begun = True
@@ -104,7 +108,6 @@ class Verdicts:
                 before = policy.document.get("status") or {}
                 if "verdicts" in before:
                     self._written[key] = {name: before.get(name) for name in ("verdicts", "preview")}
-        left = limits.MAX_WRITES
         for key in filter(lambda key: whole or settled(key), self._due(found, in_force)):
             known = in_force.get(key)
             if known is None:
@@ -113,17 +116,22 @@ class Verdicts:
             wanted = found.get(key, Tally()).status()
             if known.policy.terms.afterwards.audit_until == NEVER:
                 wanted |= self._rollout(key, known, wanted, denied_at.get(key), now, settled=settled(key))
-            if self._written.get(key) == wanted:
-                continue
-            if left == 0:
-                return
-            left -= 1
-            try:
-                await self._write(key, known, wanted)
-            except KubeError as e:
-                _log.info("what policy %s says of what runs was not written: %s", key, e)
-                continue
-            self._written[key] = wanted
+            if self._written.get(key) != wanted:
+                due[key] = wanted
+        first = sorted(due, key=lambda key: (key in self._failed, key in self._written))[: limits.MAX_VERDICTS]
+        self._failed &= due.keys()
+        self._failed.update(await self.writes.each(first, lambda key: self._write(key, in_force[key], due[key])))
+
+    async def _write(self, key: PolicyKey, known: InForce, wanted: dict[str, Any]) -> None:
+        try:
+            await self._patch(key, known, wanted)
+        except KubeError as e:
+            _log.info("what policy %s says of what runs was not written: %s", key, e)
+            raise
+        if "rollout" in wanted:
+            _log.info("policy %s is promoted: nothing would be denied", key)
+        self._written[key] = wanted
+        self._failed.discard(key)
 
     def _due(self, found: Mapping[PolicyKey, Tally], in_force: Mapping[PolicyKey, InForce]) -> list[PolicyKey]:
         """The policies of which something is, was or will be written."""
@@ -156,11 +164,10 @@ class Verdicts:
         found: dict[str, Any] = {"preview": preview}
         seen = {"metadata": document["metadata"], "status": {**status, **found}}
         if settled and promotable(known.policy, seen, now):
-            _log.info("policy %s is promoted: nothing would be denied", key)
             found["rollout"] = {"promotedAt": timestamp(now)}
         return found
 
-    async def _write(self, key: PolicyKey, known: InForce, status: Mapping[str, Any]) -> None:
+    async def _patch(self, key: PolicyKey, known: InForce, status: Mapping[str, Any]) -> None:
         place = f"/namespaces/{key.namespace}" if key.namespace else ""
         path = f"/apis/{API_VERSION}{place}/{_PLURALS[key.namespace is not None]}/{key.name}/status"
         identity = {"uid": known.document["metadata"].get("uid")}

@@ -3,28 +3,26 @@
 import asyncio
 import base64
 import datetime as dt
-import enum
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from cryptography import x509
 
-from webhook.cli import cluster, hosting, local
+from webhook.cli import cluster, hosting, local, statusevents, statuspolicies
 from webhook.cli.cluster import Context, Kubeconfig
 from webhook.cli.output import Output
+from webhook.cli.statuslines import Line, State, time_of
 from webhook.kube import KubeError, is_name
 from webhook.parsing import quote
-from webhook.policy.document import API_VERSION
-from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
 if TYPE_CHECKING:
-    from webhook.kube.client import Document, Kube
+    from webhook.kube.client import Kube
     from webhook.operator.installation import Installation
 
-HELP: Final = """Say whether images are judged in this cluster: replicas, webhook configurations, certificate, policies, exceptions.
+HELP: Final = """Say whether images are judged in this cluster: replicas, webhook configurations, certificate, policies, exceptions; what runs, and
+what was refused, let in or drifted in the last hour.
 
 Read with your kubeconfig; what you may not read is said to be unknown. Exits with 0 if all is well, 1 if something is wrong, 2 if not
 everything could be looked at.
@@ -34,29 +32,8 @@ everything could be looked at.
   kubectl trust status --namespace security --name images -o json
 """
 
-_SHOWN: Final = 20
-"""Policies, or exceptions, that are named; the others are counted."""
-_TEXT: Final = 400
 _SOON: Final = dt.timedelta(days=7)
 _LEASE_SECONDS: Final = 60
-
-
-class State(enum.StrEnum):
-    """What is to be thought of a line. `note`: well, and worth knowing."""
-
-    ok = "ok"
-    note = "note"
-    wrong = "wrong"
-    unknown = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that was looked at."""
-
-    about: str
-    state: State
-    text: str
 
 
 _COLOURS: Final = {
@@ -105,20 +82,26 @@ def command(
 
 
 async def look(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
-    """Everything about one installation; what may not be looked at costs only its own line. Raises `KubeError` without an answer."""
+    """Everything about one installation; what may not be looked at costs only its own line. Raises `KubeError` without any answer."""
+    answered = False
     for about, lines in (
         ("replicas", _replicas),
         ("leader", _leader),
         ("webhooks", _configurations),
         ("certificate", _certificate),
-        ("policies", _policies),
-        ("exceptions", _exceptions),
+        ("policies", statuspolicies.policies),
+        ("exceptions", statuspolicies.exceptions),
+        ("drift", statusevents.drift),
+        ("outages", statusevents.outages),
+        ("refusals", statusevents.refusals),
     ):
         try:
             async for line in lines(kube, installation, now):
+                answered = True
                 yield line
         except KubeError as e:
-            if e.status in {0, 401}:
+            # All Events of a big cluster may take it longer than we wait.
+            if e.status == 401 or (e.status == 0 and not answered):
                 raise
             yield Line(about, State.unknown, str(e))
 
@@ -143,17 +126,9 @@ async def _leader(kube: "Kube", installation: "Installation", now: dt.datetime) 
     if not spec.get("holderIdentity"):
         yield Line("leader", State.wrong, "no replica leads: nobody writes status or renews the certificate")
         return
-    seconds = (now - _time(spec.get("renewTime"))).total_seconds()
+    seconds = (now - time_of(spec.get("renewTime"))).total_seconds()
     state = State.ok if seconds < _LEASE_SECONDS else State.wrong
     yield Line("leader", state, f"{quote(spec['holderIdentity'])}, seen {max(seconds, 0):.0f} s ago")
-
-
-def _time(text: object) -> dt.datetime:
-    """As the API server writes times; long ago if it is none."""
-    try:
-        return dt.datetime.fromisoformat(str(text))
-    except ValueError:
-        return dt.datetime.fromtimestamp(0, dt.UTC)
 
 
 # ── whether we are asked ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,80 +180,3 @@ async def _certificate(kube: "Kube", installation: "Installation", now: dt.datet
         yield Line("certificate", State.wrong, f"Secret {installation.namespace}/{installation.secret} holds none")
     else:
         yield Line("certificate", State.ok if ends - now > _SOON else State.wrong, f"until {ends:%Y-%m-%d %H:%M} UTC")
-
-
-# ── by what is judged ────────────────────────────────────────────────────────────────────────────────────────────────
-async def _policies(kube: "Kube", _installation: "Installation", _now: dt.datetime) -> AsyncIterator[Line]:
-    found = [
-        one for resource in RESOURCES for one in (await kube.list_all(f"/apis/{API_VERSION}/{resource.plural}"))[0]
-    ]
-    if not found:
-        yield Line("policies", State.note, "there are none: every image is admitted, with a warning")
-        return
-    modes = [_mode(one) for one in found]
-    counts = ", ".join(f"{modes.count(mode)} {mode}" for mode in ("enforce", "warn", "audit") if mode in modes)
-    yield Line("policies", State.ok, f"{len(found)}: {counts}")
-    for line in _bounded("policies", found, _about_policy):
-        yield line
-
-
-def _mode(policy: "Document") -> str:
-    """What holds now; what is written, while the leader has not said that."""
-    status, spec = policy.get("status") or {}, policy.get("spec") or {}
-    return str(status.get("effectiveMode") or spec.get("mode") or "enforce")
-
-
-def _about_policy(policy: "Document") -> Line | None:
-    title, conditions = f"policy {_title(policy)}", _conditions(policy)
-    ready, expiring = conditions.get("Ready"), conditions.get("Expiring", {})
-    if ready is None:
-        return Line("policies", State.unknown, f"{title}: nothing has been said about it yet")
-    if ready.get("status") != "True":
-        return Line("policies", State.wrong, f"{title} is not in force as written: {_text(ready)}")
-    if expiring.get("status") == "True":
-        state = State.wrong if expiring.get("reason") == "Expired" else State.note
-        return Line("policies", state, f"{title}: {_text(expiring)}")
-    return None
-
-
-async def _exceptions(kube: "Kube", _installation: "Installation", _now: dt.datetime) -> AsyncIterator[Line]:
-    found, _ = await kube.list_all(f"/apis/{API_VERSION}/{EXCEPTIONS.plural}")
-    states = [str(_conditions(one).get("Active", {}).get("reason", "Unknown")) for one in found]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    yield Line("exceptions", State.ok, f"{len(found)}{f': {counts}' if found else ''}")
-    for line in _bounded("exceptions", found, _about_exception):
-        yield line
-
-
-def _about_exception(exception: "Document") -> Line | None:
-    active = _conditions(exception).get("Active", {})
-    if active.get("reason") == "Invalid":
-        return Line("exceptions", State.wrong, f"exception {_title(exception)}: {_text(active)}")
-    if active.get("status") != "True":
-        return None
-    uses = (exception.get("status") or {}).get("uses", 0)
-    return Line(
-        "exceptions", State.note, f"exception {_title(exception)} is in force, used {uses} times: {_text(active)}"
-    )
-
-
-def _bounded(about: str, documents: "list[Document]", describe: "Callable[[Document], Line | None]") -> Iterator[Line]:
-    """What is to be said about each, the worst first, and no more than a screen of it."""
-    lines = sorted(filter(None, map(describe, documents)), key=lambda line: line.state is not State.wrong)
-    yield from lines[:_SHOWN]
-    if more := lines[_SHOWN:]:
-        state = State.wrong if any(line.state is State.wrong for line in more) else State.note
-        yield Line(about, state, f"and {len(more)} more")
-
-
-def _title(document: "Document") -> str:
-    metadata = document["metadata"]
-    return f"{metadata.get('namespace', 'cluster')}/{metadata['name']}"
-
-
-def _conditions(document: "Document") -> Mapping[str, Mapping[str, Any]]:
-    return {one.get("type", ""): one for one in (document.get("status") or {}).get("conditions") or ()}
-
-
-def _text(condition: Mapping[str, Any]) -> str:
-    return f"{quote(condition.get('reason', ''))}: {quote(condition.get('message', ''), _TEXT)}"

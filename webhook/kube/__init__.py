@@ -8,16 +8,30 @@ from typing import Final
 
 
 class KubeError(Exception):
-    """The API server did not do what was asked. `status` is the HTTP status, 0 for no answer."""
+    """The API server did not do what was asked. `status` is the HTTP status, 0 for no answer.
 
-    def __init__(self, what: str, status: int = 0) -> None:
+    `retry_after`: seconds for which it asks to be left alone, bounded; None where it does not.
+    """
+
+    def __init__(self, what: str, status: int = 0, retry_after: float | None = None) -> None:
         super().__init__(what)
         self.status = status
+        self.retry_after = retry_after
 
     @property
     def is_conflict(self) -> bool:
         """Somebody else wrote in between, or made it first."""
         return self.status == 409
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whoever asks has not the right to, or is not known."""
+        return self.status in {401, 403}
+
+    @property
+    def is_busy(self) -> bool:
+        """The API server has too much to do, or gives no answer: asking it more makes it worse."""
+        return self.status in {0, 429} or self.retry_after is not None
 
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")

@@ -131,7 +131,8 @@ class Kube:
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             raise _silent(method, path, e) from e
         if not 200 <= response.status < 300:
-            raise KubeError(f"{method} {path}: {response.status} {_reason(data)}", response.status)
+            wait = _retry_after(response.headers.get("Retry-After"))
+            raise KubeError(f"{method} {path}: {response.status} {_reason(data)}", response.status, wait)
         return _object(data, f"{method} {path}")
 
     async def _send(
@@ -171,6 +172,11 @@ def _object(data: bytes, what: str) -> Document:
     if not isinstance(document, dict):
         raise KubeError(f"{what}: the answer is no object")
     return document
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds, as API servers write them, bounded; None for anything else."""
+    return min(float(text), limits.MAX_KUBE_PAUSE) if text and text.isascii() and text.isdecimal() else None
 
 
 def _reason(data: bytes) -> str:

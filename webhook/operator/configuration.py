@@ -44,7 +44,7 @@ class Configurations:
     installation: Installation
     reaches: Callable[[], Awaitable[bool]]
     """Whether a connection to the Service reaches a replica."""
-    duty: Duty | None = None
+    duty: Duty
     _applied: dict[str, tuple[str, Document]] = field(default_factory=dict)
     _owner: Document | None = None
     _answered_since: dt.datetime | None = None
@@ -57,23 +57,50 @@ class Configurations:
         They are made when a replica can answer and not before: whoever installs us must not be unable to start Pods meanwhile. Without
         the ConfigMap nothing is made: that is how a release that is being removed says so.
         """
+        self.duty.begun()
+        try:
+            await self._keep(data, now)
+        except KubeError as e:
+            await self.duty.ended(now, e)
+            raise
+        await self.duty.ended(now)
+
+    async def _keep(self, data: Data | None, now: dt.datetime) -> None:
         await self._follow_owner()
         wanted = configurations_in(await self.kube.get(self.installation.configuration_path))
-        if not wanted and self.duty is not None:
-            self.duty.stopped()
+        if not wanted:
+            await self.duty.stopped(now)
+        failed: KubeError | None = None
         for path, written in wanted:
-            found = await self.kube.get(path)
-            if self.duty is not None:
-                # Until its authorities are known below, any will do.
-                self.duty.looked(written["kind"], fault_of(found, written))
-            # One that was there and is gone was taken by somebody: no node has to learn the way.
-            if found is None and path not in self._applied and not await self._is_settled(now):
-                return
-            desired = self._desired(written, found, data, now)
-            if desired is not None:
-                await self._tell(path, found, desired, now)
-                if await self._apply(path, found, desired):
-                    await self._take_back_if_going(path)
+            try:
+                if not await self._keep_one(path, written, data, now, make=failed is None):
+                    break
+            except KubeError as e:
+                # What was there is put back, whatever is wrong with the other: only what is made has to wait for it.
+                failed = failed or e
+                self.duty.failed(written["kind"], e)
+        if failed is not None:
+            raise failed
+
+    async def _keep_one(self, path: str, written: Document, data: Data | None, now: dt.datetime, *, make: bool) -> bool:
+        """False if it is not there yet, nor to be made by now. `make`: it may be made where it has not been yet."""
+        found = await self.kube.get(path)
+        # Until its authorities are known below, any will do.
+        self.duty.looked(written, found, fault_of(found, written))
+        # One that was there and is gone was taken by somebody: no node has to learn the way.
+        if found is None and path not in self._applied and not (make and await self._is_settled(now)):
+            until = "replicas answer" if make else "the other is there"
+            self.duty.hindered(written["kind"], "waiting", f"it is made as soon as {until}")
+            return False
+        desired = self._desired(written, found, data, now)
+        if desired is not None:
+            await self._make_so(path, found, desired, now)
+        elif self._owner is None:
+            self.duty.hindered(written["kind"], "going", "the release is being removed")
+        else:
+            secret = f"{self.installation.namespace}/{self.installation.secret}"
+            self.duty.hindered(written["kind"], "authority", f"Secret {secret} has no ca.crt to publish")
+        return True
 
     async def _follow_owner(self) -> None:
         """Finds the release that they belong to. What is known of one that was here before says nothing about this one."""
@@ -93,15 +120,19 @@ class Configurations:
         if await self.kube.get(self.installation.configuration_path) is None:
             await self.kube.delete(path)
 
-    async def _tell(self, path: str, found: Document | None, desired: Document, now: dt.datetime) -> None:
-        """Says what is wrong; and, if it stood there as it should until somebody changed it, that it is put back."""
-        if self.duty is None:
-            return
-        fault = fault_of(found, desired)
-        self.duty.looked(desired["kind"], fault)
+    async def _make_so(self, path: str, found: Document | None, desired: Document, now: dt.datetime) -> None:
+        """Writes what differs; and says, if it stood there as it should until somebody changed it, that it was put back."""
+        fault, kind = fault_of(found, desired), desired["kind"]
+        self.duty.looked(desired, found, fault)
         _, last = self._applied.get(path, (None, None))
-        if fault is not None and last == desired:
-            await self.duty.changed(desired["kind"], desired["metadata"]["name"], fault, now)
+        if await self._apply(path, found, desired):
+            await self._take_back_if_going(path)
+            if fault is not None and last == desired:
+                await self.duty.changed(kind, desired["metadata"]["name"], fault, now)
+        elif fault is not None:
+            self.duty.hindered(
+                kind, "kept", "it stays so whatever is written: something changes requests to the API server"
+            )
 
     async def _apply(self, path: str, found: Document | None, desired: Document) -> bool:
         """Whether something was to be written."""

@@ -6,15 +6,17 @@ seconds until then, and where it cannot be put back, for good (attack M-11).
 
 import datetime as dt
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from webhook.kube import KubeError
-from webhook.kube.client import Document, Kube
+from webhook.kube.client import FIELD_MANAGER, Document, Kube
 from webhook.observe.metrics import CONFIGURATIONS, ConfigurationFault, Metrics
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
+from webhook.operator.onduty import Looks, OnDuty, Trouble
+from webhook.parsing import quote
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +37,12 @@ _REASONS: Final[Mapping[ConfigurationFault, str]] = {
     "weakened": "WebhookConfigurationWeakened",
     "stale_authority": "WebhookConfigurationStale",
 }
+"""By what is wrong, the worst first."""
+_WORDS: Final[Mapping[ConfigurationFault, str]] = {
+    "missing": "is missing", "weakened": "is weakened", "stale_authority": "names authorities of long ago",
+}  # fmt: skip
+_SHOWN: Final = 5
+"""Fields that a condition names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +89,123 @@ def _differences(wanted: Any, found: Any, path: str) -> Iterator[str]:
 
 
 @dataclass(slots=True)
+class _Seen:
+    """What the look that is under way has shown of one configuration."""
+
+    title: str
+    fault: Fault | None = None
+    writer: str = ""
+    fails_open: bool = False
+    hindrance: tuple[str, str] | None = None
+    """Why it is not put back: in one word, and in a sentence."""
+
+    def trouble(self) -> Trouble | None:
+        """What is to be told, and what helps."""
+        if self.fault is None:
+            return None
+        where = ", ".join(self.fault.where[:_SHOWN]) + (", …" if len(self.fault.where) > _SHOWN else "")
+        what = f"{self.title} {_WORDS[self.fault.word]}{f': {where}' if where else ''}"
+        by = f" by {self.writer}: stop that" if self.writer else ": the API server's audit log says by whom"
+        word, why = self.hindrance or ("", f"it is put back, and changed again{by}")
+        return Trouble(_REASONS[self.fault.word], f"{what}; {why}", word)
+
+
+@dataclass(slots=True)
 class Duty:
-    """Tells it: in the metrics, in the log, as an Event beside the ConfigMap that holds what is wanted."""
+    """Tells it: in the metrics, in the log, as an Event beside the ConfigMap that holds what is wanted, and in policies' status.
+
+    One look begins with `begun` and ends with `ended`.
+    """
 
     kube: Kube
     installation: Installation
     metrics: Metrics
     _told: dict[tuple[str, str], dt.datetime] = field(default_factory=dict)
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _looks: Looks = field(default_factory=Looks)
 
-    def looked(self, kind: str, fault: Fault | None) -> None:
-        """What a look at the configuration of this kind has shown."""
+    @property
+    def condition(self) -> OnDuty | None:
+        """Whether we are asked, as far as that is known."""
+        return self._looks.condition
+
+    def begun(self) -> None:
+        """A look begins."""
+        self._seen = {}
+
+    def looked(self, written: Document, found: Document | None, fault: Fault | None) -> None:
+        """What a look at a configuration has shown; `written` is what is wanted there."""
+        kind = written["kind"]
         self.metrics.in_place.labels(CONFIGURATIONS[kind]).set(fault is None)
+        self._seen[kind] = _Seen(
+            f"{kind} {written['metadata']['name']}",
+            fault,
+            _writer_of(found),
+            any(one.get("failurePolicy") == "Ignore" for one in written["webhooks"]),
+        )
 
-    def stopped(self) -> None:
+    def hindered(self, kind: str, word: str, why: str) -> None:
+        """A configuration of this kind is not put back."""
+        if kind in self._seen:
+            self._seen[kind].hindrance = (word, why)
+
+    def failed(self, kind: str, error: KubeError) -> None:
+        """The API server does not let us put it back."""
+        if error.is_forbidden:
+            right = f"`helm upgrade` gives ClusterRole {self.installation.owner} its rights again"
+            self.hindered(kind, "forbidden", f"it cannot be put back ({error}): {right}")
+        else:
+            self.hindered(kind, "failing", f"it is not put back yet ({error})")
+
+    async def ended(self, now: dt.datetime, error: KubeError | None = None) -> None:
+        """The look is over. `error`: it was cut short, so that what it has not shown is not known."""
+        troubles = [trouble for trouble in (one.trouble() for one in self._seen.values()) if trouble is not None]
+        if troubles:
+            order = list(_REASONS.values())
+            await self._ill(sorted(troubles, key=lambda one: order.index(one.reason)), now)
+        elif error is None and self._seen:
+            self._looks.well(_in_place(self._seen), now)
+        elif error is not None and error.is_forbidden:
+            text = f"whether API servers ask us cannot be seen ({error}): `helm upgrade` gives the rights again"
+            await self._ill([Trouble("WebhookConfigurationUnreadable", text, status="Unknown")], now)
+
+    async def cut_short(self, now: dt.datetime, error: KubeError) -> None:
+        """There was no look: what it needs could not be read."""
+        self.begun()
+        await self.ended(now, error)
+
+    async def stopped(self, now: dt.datetime) -> None:
         """Nothing is wanted: judgement is switched off, or the release is going."""
         for configuration in CONFIGURATIONS.values():
             self.metrics.in_place.labels(configuration).set(0)
+        where = f"{self.installation.namespace}/{self.installation.configuration}"
+        text = f"ConfigMap {where} does not say what is wanted: all judgement is stopped until `helm upgrade --install` writes it again"
+        await self._ill([Trouble("JudgementStopped", text)], now)
+
+    async def _ill(self, troubles: Sequence[Trouble], now: dt.datetime) -> None:
+        """What stands is told once, beside what says so as long as it does."""
+        if self._looks.ill(troubles, now) and self.condition is not None:
+            _log.error("not on duty: %s: %s", self.condition.reason, self.condition.message)
+            await self._post(self.condition.reason, f"not on duty: {self.condition.message}", now)
 
     def resigned(self) -> None:
         """Another replica looks after it from now on."""
         self.metrics.in_place.clear()
+        self._looks = Looks()
 
     async def changed(self, kind: str, name: str, fault: Fault, now: dt.datetime) -> None:
-        """Somebody changed what we had put in place; it is about to be put back."""
+        """Somebody changed what we had put in place; it was put back."""
         self.metrics.repairs.labels(fault.word).inc()
-        _log.error("%s %s was changed by somebody else (%s); it is put back", kind, name, fault)
+        _log.error("%s %s was changed by somebody else (%s); it was put back", kind, name, fault)
         told = self._told.get((kind, fault.word))
         if told is not None and now - told < _AGAIN:
             return
         self._told[kind, fault.word] = now
+        text = f"{kind} {name} was changed by somebody else ({fault}), and was put back: until then images were not judged as installed"
+        await self._post(_REASONS[fault.word], text, now)
+
+    async def _post(self, reason: str, text: str, now: dt.datetime) -> None:
+        """An Event beside the ConfigMap that holds what is wanted."""
         installation = self.installation
         try:
             wanted = await self.kube.get(installation.configuration_path)
@@ -120,7 +216,20 @@ class Duty:
                 "namespace": installation.namespace,
                 "uid": ((wanted or {}).get("metadata") or {}).get("uid", ""),
             }
-            text = f"{kind} {name} was changed by somebody else ({fault}), and is put back: until then images were not judged as installed"
-            await self.kube.create(*warning(about, _REASONS[fault.word], text, now))
+            await self.kube.create(*warning(about, reason, text, now))
         except KubeError as e:
-            _log.info("an Event about %s %s was not written: %s", kind, name, e)
+            _log.info("the Event %s was not written: %s", reason, e)
+
+
+def _in_place(seen: Mapping[str, _Seen]) -> str:
+    open_ = [one.title for one in seen.values() if one.fails_open]
+    note = f"; without an answer everything is admitted, as was installed: {', '.join(open_)}" if open_ else ""
+    return f"the webhook configurations are as they were installed{note}"
+
+
+def _writer_of(found: Document | None) -> str:
+    """Who other than us has written last, as far as the API server says."""
+    fields = ((found or {}).get("metadata") or {}).get("managedFields") or ()
+    others = [(str(one.get("time", "")), str(one.get("manager", ""))) for one in fields]
+    _, writer = max((one for one in others if one[1] != FIELD_MANAGER), default=("", ""))
+    return quote(writer, 80)

@@ -130,6 +130,11 @@ class Policies:
         """Every policy with the signers it refers to, as they are in force, and with the keys it holds."""
         return {key: self._standing(known) for key, known in self.in_force.items()}
 
+    def standing_of(self, key: PolicyKey) -> InForce | None:
+        """One of them; None if there is none any more."""
+        known = self.in_force.get(key)
+        return None if known is None else self._standing(known)
+
     def _standing(self, known: InForce) -> InForce:
         held = [(key, self._remote.held(key)) for key in known.remote]
         if any(since for _, since in held):

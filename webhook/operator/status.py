@@ -1,23 +1,30 @@
 """What is in force → the status of the resource. Pure; the leader writes it."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any, Final
 
 from webhook import limits
 from webhook.operator import radar
 from webhook.operator.events import timestamp
+from webhook.operator.onduty import OnDuty
 from webhook.operator.policies import InForce
-from webhook.operator.rollout import effective
+from webhook.operator.rollout import clean_since, effective
 from webhook.policy import parse
+from webhook.policy.afterwards import NEVER
 from webhook.policy.policy import NamedSigner, attested
 from webhook.trust import Unresolved, format_of
 
 _READY: Final = {"broken": "Invalid", "unresolved": "SignersUnresolved", "in_force": "InForce"}
 
 
-def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
-    """The whole of `status`; a condition keeps the time of its last change as long as it does not change."""
-    generation = known.document["metadata"].get("generation")
+def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -> dict[str, Any]:
+    """The whole of `status`; a condition keeps the time of its last change as long as it does not change.
+
+    `on_duty`: whether API servers ask us; while that is not known, what was said of it last stays.
+    """
+    document = known.document
+    generation = document["metadata"].get("generation")
     unresolved = [
         f'signer "{signer.name}": {signer.signer.reason}'
         for signer in known.policy.signers
@@ -41,12 +48,14 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
             "; ".join(unresolved + held)
             or ("the policy cannot be read" if known.complaints else "all keys have been read"),
         ),
-        _condition("Expiring", *_expiring(known, now)),
+        _condition("Expiring", *_expiring(known, document, now)),
     ]
-    waits = effective(known.policy, known.document, now)
+    waits = effective(known.policy, document, now)
     if waits is not None:
         conditions.append(_condition("Effective", *waits))
-    before = {one.get("type"): one for one in (known.document.get("status") or {}).get("conditions") or ()}
+    if on_duty is not None:
+        conditions.append(_condition("OnDuty", on_duty.status, on_duty.reason, on_duty.message))
+    before = {one.get("type"): one for one in (document.get("status") or {}).get("conditions") or ()}
     stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     for condition in conditions:
         old = before.get(condition["type"], {})
@@ -54,6 +63,8 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
         condition["lastTransitionTime"] = old.get("lastTransitionTime", stamp) if same else stamp
         if generation is not None:
             condition["observedGeneration"] = generation
+    if on_duty is None and "OnDuty" in before:
+        conditions.append(before["OnDuty"])
     status: dict[str, Any] = {
         "conditions": conditions,
         "signers": _signers(known, now),
@@ -64,17 +75,32 @@ def status_of(known: InForce, now: dt.datetime) -> dict[str, Any]:
     if until is not None and known.policy.terms.afterwards.rollout is not None and until <= now:
         # Written down, so that it holds for replicas that have not seen it.
         status["rollout"] = {"promotedAt": timestamp(until)}
-    elif known.policy.terms.mode == "audit" and "rollout" in (known.document.get("status") or {}):
+    elif known.policy.terms.mode == "audit" and "rollout" in (document.get("status") or {}):
         # Somebody has taken it back; what it is enforced by next is another rollout.
         status["rollout"] = None
     return status if generation is None else {"observedGeneration": generation, **status}
 
 
-def _expiring(known: InForce, now: dt.datetime) -> tuple[str, str, str]:
+def next_change(known: InForce, document: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
+    """When `status_of` says something else next, although nobody has changed anything; the end of time if never."""
+    times = [time for one in known.ends for time in (one.ending.at - radar.SOON, one.ending.at)]
+    times += [
+        time for named in known.policy.signers for one in named.devices for time in (one.valid_from, one.valid_until)
+    ]
+    rollout, until = known.policy.terms.afterwards.rollout, known.policy.terms.afterwards.audit_until
+    since = clean_since(document) if rollout is not None and until == NEVER else None
+    if rollout is not None and since is not None:
+        times.append(since + rollout.audit_for)
+    elif until is not None:
+        times.append(until)
+    return min((time for time in times if time > now), default=NEVER)
+
+
+def _expiring(known: InForce, document: Mapping[str, Any], now: dt.datetime) -> tuple[str, str, str]:
     if known.complaints:
         return "Unknown", "Invalid", "the policy cannot be read"
     ends = sorted(known.ends, key=lambda one: one.ending.at)
-    return radar.condition(ends, known.document["spec"].get("images"), now, known.policy.require)
+    return radar.condition(ends, document["spec"].get("images"), now, known.policy.require)
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:

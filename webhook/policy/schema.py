@@ -27,6 +27,7 @@ _POLICY_COLUMNS: Final[tuple[Schema, ...]] = (
     {"name": "Mode", "type": "string", "jsonPath": ".status.effectiveMode"},
     {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
+    {"name": "On duty", "type": "string", "jsonPath": '.status.conditions[?(@.type=="OnDuty")].status'},
     {"name": "Allowed", "type": "integer", "jsonPath": ".status.verdicts.allowed"},
     {"name": "Denied", "type": "integer", "jsonPath": ".status.verdicts.denied"},
     {"name": "Would deny", "type": "integer", "jsonPath": ".status.preview.denied"},

@@ -424,7 +424,10 @@ class Condition(Struct, frozen=True, kw_only=True, rename="camel"):
     """metav1.Condition."""
 
     type: Annotated[
-        str, Meta(max_length=316, description="Ready, SignersResolved or Effective; Active of an exception.")
+        str,
+        Meta(
+            max_length=316, description="Ready, SignersResolved, Expiring, Effective or OnDuty; Active of an exception."
+        ),
     ]
     status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether it holds.")]
     reason: Annotated[str, Meta(max_length=1024, description="Why, in one CamelCase word.")]
@@ -520,7 +523,7 @@ class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
         list[Condition],
         Meta(
             max_length=8,
-            description="Whether the policy is in force, and whether all its keys could be read.",
+            description="Whether the policy is in force, all its keys could be read, and API servers ask by it.",
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = []
