@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from webhook import limits
-from webhook.background.contents import Read, is_another
+from webhook.background.contents import Read, is_another, is_twin
 from webhook.background.drift import Drift, has_drifted
 from webhook.background.lines import Line, lines_of
 from webhook.background.pods import Pod, Pods, Sight
@@ -26,7 +26,7 @@ from webhook.memory.store import PolicyStore, Snapshot
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
 from webhook.trust import Resolved
-from webhook.verdict import Judgement, PolicyKey
+from webhook.verdict import Denied, Judgement, PolicyKey, Ruling
 
 _log = logging.getLogger(__name__)
 
@@ -288,8 +288,14 @@ class Rescan:
         if not self.scope.includes(labels) or not any(sight.running):
             self.results.pop(packed, None)
             return
-        runs, strangers = await self._judge_running(sight)
+        judgements, strangers = await self._judge_running(sight)
         written = lines_of(await self.asked.judgements(sight.question, _deadline()))
+        twins, unread = await self._twins(sight, judgements, written, strangers)
+        runs = lines_of(judgements)
+        if twins:
+            rest = tuple(line for line in runs if line.where not in twins)
+            runs = (*rest, *lines_of(await self._ask(sight.question, twins)))
+            strangers = {where: why for where, why in strangers.items() if where not in twins}
         result = Result(runs, written)
         self.results[packed] = result
         for line in (*runs, *written):
@@ -298,7 +304,7 @@ class Rescan:
         others: dict[tuple[str, Digest | None], bool | None] = {}
         for pod in list(self.pods.sights.get(packed, {}).values()):
             await self._compare(pod, sight, result, strangers, others)
-        unread = sorted({where for (where, _), other in others.items() if other is None})
+        unread |= {where for (where, _), other in others.items() if other is None}
         if unread or not result.is_settled:
             self._try_again(packed)
         else:
@@ -307,10 +313,10 @@ class Rescan:
             _log.info(
                 "namespace %s: whether %s was exchanged cannot be said, its manifest cannot be read",
                 sight.question.who.namespace,
-                ", ".join(unread),
+                ", ".join(sorted(unread)),
             )
 
-    async def _judge_running(self, sight: Sight) -> tuple[tuple[Line, ...], Mapping[str, str]]:
+    async def _judge_running(self, sight: Sight) -> tuple[Sequence[Judgement], Mapping[str, str]]:
         """What runs, under each policy; and the places where something runs that is not what was written, with why.
 
         A node may say which of an index's images it runs; then the index is judged, as at admission.
@@ -331,8 +337,8 @@ class Rescan:
             else:
                 # One of its images, or nobody can tell now: the index is what is judged.
                 judged[where] = named[where].image
-        lines = lines_of(await self._ask(sight.question, judged))
-        denied = {line.where for line in lines if line.ending == "denied"}
+        judgements = await self._ask(sight.question, judged)
+        denied = {line.where for line in lines_of(judgements) if line.ending == "denied"}
         indexes: dict[str, str] = {}
         for where in denied & running.keys():
             written = _reference(named[where].image)
@@ -342,8 +348,47 @@ class Rescan:
             if isinstance(meant, Resolved) and running[where] in meant.children:
                 indexes[where] = _at(named[where].image, meant.digest)
         if indexes:
-            lines = lines_of(await self._ask(sight.question, judged | indexes))
-        return lines, strangers
+            judgements = await self._ask(sight.question, judged | indexes)
+        return judgements, strangers
+
+    async def _twins(
+        self, sight: Sight, judgements: Sequence[Judgement], written: Iterable[Line], strangers: Mapping[str, str]
+    ) -> tuple[Mapping[str, str], set[str]]:
+        """What is judged in place of what the node names, because it is the same image; and the places of which that cannot be told.
+
+        Only where what the node names is denied, and by no deny list: that digest was meant.
+        """
+        denied = {line.where for line in lines_of(judgements) if line.ending == "denied"} - _denied_for_good(judgements)
+        doubtful: dict[str, tuple[str, Digest]] = {}
+        for placed, digest in zip(sight.question.images, sight.running, strict=True):
+            image = _reference(placed.image) if placed.where in denied else None
+            if digest is None or image is None:
+                continue
+            # What a tag leads to says something only where it would be admitted.
+            if placed.where in strangers if image.digest is not None else _admits(written, placed.where):
+                doubtful[placed.where] = placed.image, digest
+        known: dict[tuple[str, Digest], str | None] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.RESCAN_SECONDS):
+                for one in set(doubtful.values()):
+                    known[one] = await self._judged_as(sight.question, *one)
+        found = {where: known.get(one) for where, one in doubtful.items()}
+        twins = {where: image for where, image in found.items() if image not in {None, _at(*doubtful[where])}}
+        unread = {where for where, image in found.items() if image is None}
+        return twins, unread
+
+    async def _judged_as(self, question: Question, written: str, digest: Digest) -> str | None:
+        """The image by which is judged what runs: itself, or what was written, if it is a twin of that; None: that cannot be told."""
+        itself, image = _at(written, digest), parse_reference(written)
+        meant = await self.asked.meaning(question, image)
+        if not isinstance(meant, Resolved):
+            return None
+        if digest in {meant.digest, *meant.children}:
+            return itself
+        twin = await is_twin(self.asked, question, _as(image, digest), _as(image, meant.digest))
+        if twin is None:
+            return None
+        return _at(written, meant.digest) if twin else itself
 
     async def _ask(self, question: Question, images: Mapping[str, str]) -> Sequence[Judgement]:
         """The judgements of these images in their places; they stand there already, so no exception's use is needed for them."""
@@ -469,6 +514,21 @@ def _at(written: str, digest: Digest) -> str:
 
 def _as(image: ImageReference, digest: Digest) -> ImageReference:
     return replace(image, tag=None, digest=digest)
+
+
+def _denied_for_good(judgements: Iterable[Judgement]) -> set[str]:
+    """The places of which a deny list says so, or something else that nothing lifts."""
+    return {
+        where
+        for one in judgements
+        if isinstance(one, Ruling) and isinstance(one.outcome, Denied) and one.outcome.final
+        for where in one.places
+    }
+
+
+def _admits(written: Iterable[Line], where: str) -> bool:
+    """Whether what is written in a place would be admitted now."""
+    return not any(line.is_refused or line.ending == "undecided" for line in written if line.where == where)
 
 
 def _reference(written: str) -> ImageReference | None:
