@@ -57,6 +57,23 @@ async def test_pods_of_one_kind_are_judged_once(lab: Lab) -> None:
     assert asked(lab) == []
 
 
+async def test_f32_what_is_the_same_in_many_pods_is_kept_once(lab: Lab) -> None:
+    lab.policy()
+    digests = [lab.image(key("a"), content=str(i).encode()) for i in range(2)]
+    for i, digest in enumerate(digests):
+        for name in (f"web-{i}", f"web-{i}-more"):
+            # Equal, and not the same, as they come from the API server.
+            namespace, owner = "".join(["sh", "op"]), "".join(["repli", "cas"])
+            lab.pod(f"{HOST}/app@{digest}", digest, name=name, namespace=namespace, owner=owner)
+    await lab.step()
+    # Of each of these objects there is one, however many are equal.
+    assert len({id(line.where) for result in lab.rescan.results.values() for line in result.runs}) == 1
+    assert len({id(pod.namespace) for pod in lab.pods.by_uid.values()}) == 1
+    for sight, result in lab.rescan.results.items():
+        assert [id(line) for line in result.runs] == [id(line) for line in result.written]
+        assert len({id(pod.owner) for pod in lab.pods.sights[sight].values()}) == 1
+
+
 async def test_m04_a_changed_policy_is_asked_about_at_once_where_it_speaks(lab: Lab) -> None:
     lab.store.put_namespace("pay", {})
     digest = lab.image(key("a"))

@@ -369,7 +369,9 @@ class Rescan:
             rest = tuple(line for line in runs if line.where not in twins)
             runs = (*rest, *lines_of(await self._ask(sight.question, twins)))
             strangers = {where: why for where, why in strangers.items() if where not in twins}
-        result = Result(runs, written)
+        # Kept once where both say the same, as of what is written by digest.
+        known = {line: line for line in runs}
+        result = Result(runs, tuple(known.get(line, line) for line in written))
         self.results[packed] = result
         for line in (*runs, *written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
