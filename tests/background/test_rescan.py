@@ -63,7 +63,7 @@ async def test_f32_what_is_the_same_in_many_pods_is_kept_once(lab: Lab) -> None:
     for i, digest in enumerate(digests):
         for name in (f"web-{i}", f"web-{i}-more"):
             # Equal, and not the same, as they come from the API server.
-            namespace, owner = "".join(["sh", "op"]), "".join(["repli", "cas"])
+            namespace, owner = (bytes(text, "ascii").decode() for text in ("shop", "replicas"))
             lab.pod(f"{HOST}/app@{digest}", digest, name=name, namespace=namespace, owner=owner)
     await lab.step()
     # Of each of these objects there is one, however many are equal.
