@@ -9,6 +9,7 @@ import yaml
 from tests import chart_values
 from webhook.judge.workload import KINDS
 from webhook.memory.records import SHARDS
+from webhook.observe.watchdog import STALL_SECONDS
 from webhook.operator.installation import Installation
 
 ROOT = Path(__file__).parents[1]
@@ -219,6 +220,29 @@ def test_the_pod_is_restricted() -> None:
     assert one("Deployment")["spec"]["replicas"] == 3
     assert one("PodDisruptionBudget")["spec"]["minAvailable"] == 2
     assert POD["topologySpreadConstraints"]
+
+
+def longest(probe: dict[str, int]) -> int:
+    """Seconds until the kubelet acts on what stands still from just after a probe on."""
+    # While a probe waits, none is begun.
+    period = max(probe["periodSeconds"], probe["timeoutSeconds"])
+    return probe["periodSeconds"] + (probe["failureThreshold"] - 1) * period + probe["timeoutSeconds"]
+
+
+def test_f37_a_replica_that_stands_still_is_soon_not_asked_and_ended_only_if_that_lasts() -> None:
+    readiness, liveness = CONTAINER["readinessProbe"], CONTAINER["livenessProbe"]
+    assert longest(readiness) <= 6
+    # Not by one probe that was slow.
+    assert readiness["failureThreshold"] >= 2
+    shortest = (liveness["failureThreshold"] - 1) * liveness["periodSeconds"] + liveness["timeoutSeconds"]
+    assert shortest >= 30
+    assert longest(liveness) <= 90
+    # The log has what it stands in before it is ended, and what has begun is not ended before that.
+    assert longest(readiness) > STALL_SECONDS
+    assert shortest > 2 * STALL_SECONDS
+    startup = CONTAINER["startupProbe"]
+    assert startup["httpGet"] == liveness["httpGet"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] >= 120
 
 
 def test_f28_a_replica_that_leaves_has_time_to_answer() -> None:

@@ -392,8 +392,14 @@ RESCAN_BREATH: Final = 50
 """Kinds of Pods judged from memory before others of the process have their turn."""
 RESCAN_AT_ONCE: Final = 8
 """Kinds of Pods judged at the same time."""
+RESCAN_SLOW_SECONDS: Final = 2.0
+"""What takes longer than that is set aside, so that others have its place; its namespace is slow until something of it ends sooner."""
+RESCAN_AT_ONCE_ASIDE: Final = 24
+"""Kinds of Pods of slow namespaces judged at the same time, beside the others. Of one more than these is begun anew later."""
 RESCAN_AT_ONCE_IN_NAMESPACE: Final = 2
-"""Of these, in one namespace: its registry may be slow, which others do not wait for."""
+"""Of all these, in one namespace."""
+MAX_WAITED_FOR: Final = 200
+"""Namespaces with something to be judged among which those are looked for that a cluster policy speaks about; where there are more, all of them are waited for."""
 RESCAN_AGAIN_SECONDS: Final = 120.0
 """Seconds after which what could not be verified is tried again; twice as long after each time that follows."""
 MAX_RESCAN_AGAIN_SECONDS: Final = 3600.0

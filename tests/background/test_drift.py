@@ -10,7 +10,7 @@ from tests.background.laboratory import CONFIGURATION, HOST, Lab
 from tests.fake.registry import EMPTY_CONFIG
 from tests.fake.signing import key, sign_bundle
 from webhook import limits
-from webhook.background.contents import configuration_of
+from webhook.background.contents import contents_of
 from webhook.background.drift import has_drifted
 from webhook.image import Digest
 from webhook.kube import KubeError
@@ -382,8 +382,8 @@ async def test_r04_artifacts_share_a_configuration_and_are_not_one_image_for_it(
         ]
         for n in (1, 2)
     )
-    assert configuration_of(first) is configuration_of(second) is None
-    assert configuration_of(lab.registry.manifests["app", lab.image()]) is not None
+    assert contents_of(first) is contents_of(second) is None
+    assert contents_of(lab.registry.manifests["app", lab.image()]) is not None
 
 
 @pytest.mark.parametrize("by", ["digest", "index"])

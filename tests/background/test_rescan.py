@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -55,6 +55,23 @@ async def test_pods_of_one_kind_are_judged_once(lab: Lab) -> None:
     assert images_by_state(lab.rescan) == {"allowed": 200}
     await lab.step()
     assert asked(lab) == []
+
+
+async def test_f32_what_is_the_same_in_many_pods_is_kept_once(lab: Lab) -> None:
+    lab.policy()
+    digests = [lab.image(key("a"), content=str(i).encode()) for i in range(2)]
+    for i, digest in enumerate(digests):
+        for name in (f"web-{i}", f"web-{i}-more"):
+            # Equal, and not the same, as they come from the API server.
+            namespace, owner = (bytes(text, "ascii").decode() for text in ("shop", "replicas"))
+            lab.pod(f"{HOST}/app@{digest}", digest, name=name, namespace=namespace, owner=owner)
+    await lab.step()
+    # Of each of these objects there is one, however many are equal.
+    assert len({id(line.where) for result in lab.rescan.results.values() for line in result.runs}) == 1
+    assert len({id(pod.namespace) for pod in lab.pods.by_uid.values()}) == 1
+    for sight, result in lab.rescan.results.items():
+        assert [id(line) for line in result.runs] == [id(line) for line in result.written]
+        assert len({id(pod.owner) for pod in lab.pods.sights[sight].values()}) == 1
 
 
 async def test_m04_a_changed_policy_is_asked_about_at_once_where_it_speaks(lab: Lab) -> None:
@@ -288,7 +305,7 @@ class Slow:
         self.most: dict[str, int] = {"": 0}
         judgements = lab.decider.judgements
         # What one waits for here is waited for in a step, too.
-        monkeypatch.setattr(module, "_TICK_SECONDS", 0.05)
+        monkeypatch.setattr(module, "_TICK_SECONDS", 0.02)
 
         async def slowly(question: Question, deadline: float) -> Any:
             name = question.who.namespace
@@ -314,11 +331,12 @@ async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, mo
         lab.pod(running=digest, name=f"evil-{i}", namespace="evil")
         lab.pod(running=digest, name=f"web-{i}")
     async with asyncio.timeout(10):
-        await lab.step()
-        assert images_by_state(lab.rescan) == {"allowed": 10}
+        while images_by_state(lab.rescan) != {"allowed": 10}:
+            await lab.step()
         # One that comes later does not wait either, and it is not told that everything was judged.
         lab.pod(running=lab.image(content=b"late"), name="late")
-        await lab.step()
+        while images_by_state(lab.rescan) != {"allowed": 10, "denied": 1}:
+            await lab.step()
         assert lab.endings("late") == ["denied"]
         assert lab.rescan.whole is None
         assert lab.rescan.has_judged(PolicyKey("shop", "web"))
@@ -348,6 +366,173 @@ async def test_f40_so_many_are_judged_at_once(lab: Lab, monkeypatch: pytest.Monk
         while not lab.rescan.is_up_to_date:
             await lab.step()
     assert images_by_state(lab.rescan) == {"allowed": 10}
+
+
+async def hang(lab: Lab, monkeypatch: pytest.MonkeyPatch, count: int, of_each: int = 2) -> tuple[Slow, list[str]]:
+    """So many namespaces whose registries hang, and for how long is counted by hand."""
+    names = [f"evil-{i}" for i in range(count)]
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
+    slow = Slow(lab, monkeypatch, *names)
+    lab.policy("all")
+    lab.rescan.ticks = lab.seconds
+    for name in names:
+        lab.store.put_namespace(name, {})
+        for i in range(of_each):
+            lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"{name}-{i}", namespace=name)
+    while len(slow.now) < limits.RESCAN_AT_ONCE:
+        await lab.step()
+    return slow, names
+
+
+async def steps(lab: Lab, until: Callable[[], bool]) -> None:
+    """As many as it takes, and no time passes meanwhile but what is told."""
+    async with asyncio.timeout(20):
+        while not until():
+            await lab.step()
+
+
+async def test_m04_registries_that_hang_keep_no_other_namespace_waiting(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, _ = await hang(lab, monkeypatch, 4)
+    lab.pod(running=lab.image(key("a")), name="web")
+    await lab.step()
+    # There is no place left for it, yet.
+    assert "shop" not in slow.most
+    assert not lab.rescan.has_judged(PolicyKey("shop", "web"))
+    lab.passes(limits.RESCAN_SLOW_SECONDS)
+    await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
+    assert lab.endings() == ["allowed"]
+    assert len(slow.now) == 8
+    # The same that come later: more and more of them.
+    for i in range(20):
+        lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"late-{i}")
+    await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
+    assert images_by_state(lab.rescan) == {"allowed": 21}
+    slow.over.set()
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    assert images_by_state(lab.rescan) == {"allowed": 29}
+
+
+async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, names = await hang(lab, monkeypatch, 40)
+    for _ in range(20):
+        lab.passes(limits.RESCAN_SLOW_SECONDS)
+        for _ in range(4):
+            await lab.step()
+    assert slow.most[""] <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
+    assert len(slow.now) == limits.RESCAN_AT_ONCE_ASIDE
+    assert set(names) == lab.rescan._slow
+    for i in range(20):
+        lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"web-{i}")
+    await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
+    assert images_by_state(lab.rescan) == {"allowed": 20}
+    assert slow.most[""] <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
+    # Nothing was lost of what was ended meanwhile.
+    slow.over.set()
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    assert images_by_state(lab.rescan) == {"allowed": 20 + 2 * len(names)}
+
+
+async def test_m04_a_digest_that_is_denied_from_now_on_does_not_wait_behind_what_hangs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, names = await hang(lab, monkeypatch, 30)
+    digest = lab.image(key("a"), content=b"0")
+    for _ in range(10):
+        lab.passes(limits.RESCAN_SLOW_SECONDS)
+        for _ in range(4):
+            await lab.step()
+    assert len(slow.now) == limits.RESCAN_AT_ONCE_ASIDE
+    waits = next(name for name in names if name not in slow.now)
+    lab.policy("never", deny={"digests": [digest]})
+    await steps(lab, lambda: waits in slow.now)
+    assert len(slow.now) <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
+    slow.over.set()
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
+
+
+async def test_m04_a_namespace_is_slow_until_something_of_it_ends_in_time(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, _ = await hang(lab, monkeypatch, 4)
+    lab.passes(limits.RESCAN_SLOW_SECONDS)
+    await steps(lab, lambda: len(lab.rescan._slow) == 4)
+    slow.over.set()
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    assert len(lab.rescan._slow) == 4
+    lab.pod(running=lab.image(key("a"), content=b"more"), name="more", namespace="evil-0")
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    assert lab.rescan._slow == {"evil-1", "evil-2", "evil-3"}
+    # And no longer than there is something of it.
+    for pod in list(lab.pods.by_uid.values()):
+        lab.pods.gone({"metadata": {"uid": pod.uid}})
+    await lab.step()
+    assert not lab.rescan._slow
+
+
+async def test_a_cluster_policy_waits_for_those_namespaces_that_it_speaks_about(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(lab, monkeypatch, "evil")
+    lab.store.put_namespace("evil", {"tier": "gold"})
+    lab.store.put_namespace("shop", {"tier": "silver"})
+    scopes: dict[str, Any] = {
+        "all": None,
+        "named": {"match": ["shop"]},
+        "globbed": {"match": ["sh*"]},
+        "but": {"exclude": ["evil"]},
+        "labelled": {"selector": {"matchLabels": {"tier": "silver"}}},
+        "evil": {"match": ["evil"]},
+        "gold": {"selector": {"matchLabels": {"tier": "gold"}}},
+    }
+    for name, scope in scopes.items():
+        lab.policy(name, **({} if scope is None else {"namespaces": scope}))
+    digest = lab.image(key("a"))
+    lab.pod(running=digest, name="evil", namespace="evil")
+    lab.pod(running=digest)
+    judged = {"named", "globbed", "but", "labelled"}
+
+    def settled() -> set[str]:
+        return {name for name in scopes if lab.rescan.has_judged(PolicyKey(None, name))}
+
+    # Never before its own have been judged.
+    assert settled() == set()
+    await steps(lab, lambda: lab.rescan.has_judged(PolicyKey(None, "named")))
+    assert settled() == judged
+    lab.pod(running=lab.image(key("a"), content=b"more"), name="more")
+    assert settled() == set()
+    await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
+    assert settled() == judged
+    # Where many are waited for, all of them are.
+    monkeypatch.setattr(limits, "MAX_WAITED_FOR", 0)
+    assert settled() == set()
+    monkeypatch.setattr(limits, "MAX_WAITED_FOR", 200)
+    # One that leaves no namespace out, or by labels that are not known, may speak about it.
+    lab.store.discard_namespace("evil")
+    await lab.step()
+    assert settled() == {"named", "globbed", "but"}
+    slow.over.set()
+    await steps(lab, lambda: lab.rescan.results != {} and not lab.rescan._tasks)
+    # It has been judged by nobody, so it is waited for.
+    assert settled() == {"named", "globbed", "but"}
+    lab.store.put_namespace("evil", {"tier": "silver"})
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    assert settled() == set(scopes)
+
+
+async def test_w02_a_promotion_does_not_wait_for_namespaces_that_admission_leaves_out(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.store.put_namespace("kube-system", {"kubernetes.io/metadata.name": "kube-system"})
+    lab.policy("all")
+    await lab.step()
+    lab.rescan._queue.add("kube-system", b"one")
+    assert lab.rescan.has_judged(PolicyKey(None, "all"))
+    lab.rescan._queue.add("shop", b"one")
+    assert not lab.rescan.has_judged(PolicyKey(None, "all"))
 
 
 async def test_m04_what_changes_while_it_is_judged_is_judged_again_afterwards(

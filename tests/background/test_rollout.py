@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.background.test_drift import twin
 from tests.background.test_reports import Told
 from tests.background.test_rescan import Slow
 from tests.fake.kube import FakeKube
@@ -123,6 +124,15 @@ async def test_clean_ends_after_a_time_in_which_nothing_would_have_been_denied(l
     late = lab.replica()
     lab.heard(late)
     assert lab.mode(late) == "enforce"
+
+
+async def test_r04_a_twin_of_what_is_signed_holds_up_no_promotion(lab: Staging) -> None:
+    lab.write(rollout={"auditFor": "48h"})
+    lab.pod(running=twin(lab, lab.image(key("a")), "app"))
+    await lab.day()
+    assert lab.mode() == "audit"
+    assert "lastDenied" not in (await lab.day())["preview"]
+    assert lab.mode() == "enforce"
 
 
 async def test_clean_waits_while_something_would_be_denied_and_says_what(lab: Staging) -> None:

@@ -100,6 +100,41 @@ def test_r04_it_is_evicted_where_the_policy_says_so_and_others_stay(lab: Lab, na
     assert len(told(lab, namespace, "ImageDrifted")) == 1
 
 
+def twin(lab: Lab, image: str) -> str:
+    """The same image, its manifest written with other white space and pushed beside it. The digest that nobody has signed."""
+    name, _, digest = image.partition("@")
+    host, _, path = name.partition("/")
+    manifest = json.loads(run("crane", "manifest", "--insecure", image, env=lab.env))
+    file = lab.folder / "twin.json"
+    file.write_text(json.dumps(manifest, indent=3), "utf-8")
+    run("curl", "-sSf", "--noproxy", "*", "-X", "PUT", "-H", f"Content-Type: {manifest['mediaType']}",
+        "--data-binary", f"@{file}", f"{lab.public.url}/v2/{path}/manifests/twin")  # fmt: skip
+    found = run("crane", "digest", "--insecure", f"{host}/{path}:twin", env=lab.env).strip()
+    assert found != digest
+    return found
+
+
+def test_r04_a_node_that_names_another_manifest_of_a_signed_image_is_not_held_against_it(
+    lab: Lab, namespace: str, reports: None
+) -> None:
+    policy(lab, namespace, onDrift="evict")
+    image = lab.push(lab.public, f"after/{namespace}:v1")
+    lab.sign(image, "release")
+    other = f"{image.partition('@')[0]}@{twin(lab, image)}"
+    # The node has met the other one first, where nobody judges it.
+    lab.cluster.kubectl("create", "-n", "default", "-f", "-", stdin=json.dumps(pod(other, namespace)))
+    try:
+        lab.cluster.kubectl("wait", "pod", namespace, "-n", "default", "--for=condition=Ready", "--timeout=60s")
+        lab.cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(pod(image)))
+        lab.cluster.kubectl("wait", "pod", "web", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+        until(lambda: report(lab, namespace) == {("image", "pass"): 1}, "the report of what is in order", 120)
+        status = until(lambda: lab.cluster.get("tp", "shop", "-n", namespace)["status"].get("verdicts"), "counts", 60)
+        assert (status["allowed"], status["denied"]) == (1, 0)
+        assert told(lab, namespace, "ImageDrifted") == []
+    finally:
+        lab.cluster.kubectl("delete", "pod", namespace, "-n", "default", "--wait=false")
+
+
 def test_m04_what_runs_is_judged_again_when_it_is_denied_and_is_not_evicted_for_it(
     lab: Lab, namespace: str, reports: None
 ) -> None:

@@ -3,19 +3,24 @@
 import asyncio
 import contextlib
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import kmock
+import kopf
 import pytest
 from kmock import ResourceInfo
 
 from tests.fake.kubeconfig import write_kubeconfig
 from tests.operator.test_policies import INLINE, SHOP, World
 from tests.policies import EXCEPTION
-from webhook.operator.handlers import follow
+from webhook.observe.metrics import Metrics
+from webhook.observe.watchdog import Watchdog
+from webhook.operator.handlers import Watching, follow
 from webhook.policy.document import API_VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES, Resource
 
@@ -49,6 +54,7 @@ async def following(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     resources: Sequence[Resource] = (*RESOURCES, EXCEPTIONS),
+    watching: Watching = contextlib.nullcontext,
 ) -> AsyncIterator[Server]:
     emulator = kmock.KubernetesEmulator()
     verbs = frozenset({"list", "watch", "get"})
@@ -61,7 +67,7 @@ async def following(
     async with kmock.Server(emulator) as server, aiohttp.ClientSession() as http:
         file = write_kubeconfig(tmp_path, str(server.url))
         monkeypatch.setenv("KUBECONFIG", str(file))
-        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store, lambda _: None))
+        task = asyncio.create_task(follow(world.policies, world.exceptions, world.store, lambda _: None, watching))
         try:
             yield Server(emulator, str(server.url).rstrip("/"), http)
         finally:
@@ -105,3 +111,29 @@ async def test_policies_are_followed_where_nobody_has_defined_exceptions_yet(
     async with following(world, tmp_path, monkeypatch, RESOURCES) as server:
         await server.send("POST", ROOT, server.policy())
         await until(lambda: SHOP in world.store.snapshot.index.policies)
+
+
+async def test_f37_kopf_s_own_event_loop_is_watched_for_as_long_as_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    login = kopf.login_with_kubeconfig
+    stood: list[str] = []
+
+    def slow_login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        stood.append(threading.current_thread().name)
+        time.sleep(1)
+        return login(**kwargs)
+
+    monkeypatch.setattr(kopf, "login_with_kubeconfig", slow_login)
+    metrics, world = Metrics(), World()
+    dog = Watchdog("kopf", metrics, stall=0.2, beat=0.05, look=0.05)
+    async with following(world, tmp_path, monkeypatch, watching=dog.watching) as server:
+        await until(lambda: "the event loop of kopf goes on" in caplog.text)
+        assert "slow_login" in caplog.text
+        assert stood == ["kopf"]
+        assert metrics.registry.get_sample_value("trusted_images_event_loop_stalls_total", {"loop": "kopf"}) == 1
+        # Policies are followed all the same.
+        await server.send("POST", ROOT, server.policy())
+        await until(lambda: SHOP in world.store.snapshot.index.policies)
+        assert [one for one in threading.enumerate() if one.name == "watchdog-kopf"]
+    await until(lambda: not [one for one in threading.enumerate() if one.name == "watchdog-kopf"])

@@ -84,7 +84,8 @@ class Sight:
     def unpack(cls, packed: bytes) -> "Sight":
         """What was packed."""
         namespace, account, labels, secrets, images, running = _UNPACK(packed)
-        placed = tuple(Placed(where, image, kind, name) for where, image, kind, name in images)
+        # Lines about it keep where it is, the same words in all Pods.
+        placed = tuple(Placed(sys.intern(where), image, kind, name) for where, image, kind, name in images)
         # Nothing is admitted by looking, so nothing is spent and nothing remembered of it.
         return cls(Question(Workload(namespace, account, dict(labels)), secrets, placed, dry_run=True), running)
 
@@ -151,14 +152,14 @@ def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
     running = tuple(told.get((placed.kind, placed.name)) for placed in question.images)
     owners = (one.uid for one in metadata.owner_references or () if one.controller and one.uid)
     return Pod(
-        metadata.namespace,
+        # Few, in many Pods.
+        sys.intern(metadata.namespace),
         metadata.name,
         metadata.uid,
         metadata.creation_timestamp.timestamp(),
         now,
         Sight(question, running).pack(),
-        # Kept once for all Pods of a controller.
-        sys.intern(next(owners, metadata.uid)),
+        next(owners, metadata.uid),
     )
 
 
@@ -208,8 +209,10 @@ class Pods:
 
     def _add(self, pod: Pod) -> None:
         if pod.sight in self.sights:
-            # Kept once: the key that is there, not its equal.
-            pod.sight = next(iter(self.sights[pod.sight].values())).sight
+            # Kept once: what is there, not its equal. Pods of one controller are of one kind.
+            other = next(iter(self.sights[pod.sight].values()))
+            pod.sight = other.sight
+            pod.owner = other.owner if pod.owner == other.owner else pod.owner
         self.sights.setdefault(pod.sight, {})[pod.uid] = pod
         self.by_uid[pod.uid] = pod
         # A Pod more of a kind that was judged is judged, too: whether it has drifted depends on its own age.

@@ -1,20 +1,22 @@
 """What runs, judged again: when it starts, when what it is judged by changes, and now and then. The leader's work.
 
 Pods of one kind are judged once. A few kinds at the same time, fewer in one namespace, and with a pause wherever something had to be fetched:
-registries are asked no faster because there is more to ask, and nobody waits for the slow registry of somebody else.
+registries are asked no faster because there is more to ask. What takes long is set aside, and its namespace has other places from then on: nobody waits
+for the slow registry of somebody else, however many are slow.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from webhook import limits
-from webhook.background.contents import Read, is_another
+from webhook.background.contents import Read, is_another, is_twin
 from webhook.background.drift import Drift, has_drifted
 from webhook.background.lines import Line, lines_of
 from webhook.background.pods import Pod, Pods, Sight
@@ -26,7 +28,7 @@ from webhook.memory.store import PolicyStore, Snapshot
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
 from webhook.trust import Resolved
-from webhook.verdict import Judgement, PolicyKey
+from webhook.verdict import Denied, Judgement, PolicyKey, Ruling
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +68,18 @@ class _InForce:
 
 
 @dataclass(slots=True)
+class _Work:
+    """A kind of Pods that is being judged, and since when. `aside`: it has none of the places that others wait for."""
+
+    namespace: str
+    sight: bytes
+    began: float
+    aside: bool
+
+
+@dataclass(slots=True)
 class Rescan:
-    """Judges what runs. `every`: how often, whatever happens. `clock`: the wall clock, aware."""
+    """Judges what runs. `every`: how often, whatever happens. `clock`: the wall clock, aware; `ticks`: one that only grows, in seconds."""
 
     pods: Pods
     asked: Asked
@@ -75,6 +87,7 @@ class Rescan:
     scope: Scope
     every: timedelta
     clock: Callable[[], datetime]
+    ticks: Callable[[], float] = time.monotonic
     results: dict[bytes, Result] = field(default_factory=dict)
     drifts: dict[tuple[str, str], Drift] = field(default_factory=dict)
     """By the Pod's uid and the place in it."""
@@ -88,8 +101,12 @@ class Rescan:
     _turn: int = 0
     _busy: dict[str, set[bytes]] = field(default_factory=dict)
     """What is being judged now, by namespace."""
-    _tasks: dict[asyncio.Task[bool], tuple[str, bytes]] = field(default_factory=dict)
+    _tasks: dict[asyncio.Task[bool], _Work] = field(default_factory=dict)
     """The same, by the task; which gives whether something had to be fetched."""
+    _slow: set[str] = field(default_factory=set)
+    """Namespaces of which something took long, and nothing has ended sooner since."""
+    _unlabelled: set[str] = field(default_factory=set)
+    """Namespaces whose Pods were not judged, because its labels are not known."""
     _again: dict[bytes, float] = field(default_factory=dict)
     _tries: dict[bytes, float] = field(default_factory=dict)
     """How long what could not be verified was not tried again, the last time. Seconds."""
@@ -124,12 +141,12 @@ class Rescan:
         begun = judged = 0
         while True:
             self._notice()
-            while begun < _STEP and len(self._tasks) < limits.RESCAN_AT_ONCE and self._begin():
+            while begun < _STEP and self._begin():
                 begun += 1
             if not self._tasks:
                 break
             done, _ = await asyncio.wait(self._tasks, timeout=_TICK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
+            if not self._set_aside() and not done:
                 break
             for task in done:
                 judged += 1
@@ -154,11 +171,25 @@ class Rescan:
         """Whether everything that a policy may speak about has been judged under what is in force."""
         if self._began is None or self.scope.selector is None or not self._is_current:
             return False
-        if key.namespace is None:
-            return self.is_up_to_date
-        name = key.namespace
-        waits = any(waiting.waits_in(name) for waiting in (self._first, self._fresh, self._queue))
-        return not waits and name not in self._busy
+        waiting = [lane.namespaces for lane in (self._first, self._fresh, self._queue)]
+        waiting += [self._busy.keys(), self._unlabelled]
+        if key.namespace is not None:
+            return not any(key.namespace in names for names in waiting)
+        policy = self.store.snapshot.index.policies.get(key)
+        if policy is None or sum(map(len, waiting)) > limits.MAX_WAITED_FOR:
+            return not any(waiting)
+        return not any(self._may_speak(policy, name) for names in waiting for name in names)
+
+    def _may_speak(self, policy: Policy, namespace: str) -> bool:
+        """Whether a cluster policy may speak about what runs in a namespace. Of one whose labels are not known it may."""
+        meant = policy.scope.namespaces
+        if meant is not None and not meant.includes(namespace):
+            return False
+        labels = self.store.snapshot.namespace_labels(namespace)
+        if labels is None:
+            return True
+        selector = None if meant is None else meant.selector
+        return self.scope.includes(labels) and (selector is None or selector.matches(labels))
 
     # ── what is due ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _look_around(self) -> None:
@@ -228,27 +259,56 @@ class Rescan:
                 if any(text in sight for text in texts):
                     self._first.add(namespace, sight)
 
-    def _next(self) -> tuple[str, bytes] | None:
+    def _next(self) -> _Work | None:
         """What is judged next: what is denied from now on, then by turns what has just started and what was judged once."""
+        aside = sum(work.aside for work in self._tasks.values())
+        quick = len(self._tasks) - aside < limits.RESCAN_AT_ONCE
+        slow = aside < limits.RESCAN_AT_ONCE_ASIDE
+
+        def at_once(_: str) -> bool:
+            return quick
+
+        def has_room(namespace: str) -> bool:
+            return slow if namespace in self._slow else quick
+
         self._turn += 1
         turns = (self._fresh, self._queue) if self._turn % 2 else (self._queue, self._fresh)
-        for waiting in (self._first, *turns):
-            while (found := waiting.take(self._busy)) is not None:
+        for waiting, may in ((self._first, at_once), *((one, has_room) for one in turns)):
+            while (found := waiting.take(self._busy, may)) is not None:
                 for other in (self._first, self._fresh, self._queue):
                     other.discard(*found)
                 if found[1] in self.pods.sights:
-                    return found
+                    namespace, sight = found
+                    return _Work(namespace, sight, self.ticks(), may is has_room and namespace in self._slow)
         return None
 
     def _begin(self) -> bool:
         """Begins to judge what is next, if anything may be."""
-        found = self._next()
-        if found is None:
+        work = self._next()
+        if work is None:
             return False
-        namespace, sight = found
-        self._busy.setdefault(namespace, set()).add(sight)
-        self._tasks[asyncio.create_task(self._timed(sight))] = found
+        self._busy.setdefault(work.namespace, set()).add(work.sight)
+        self._tasks[asyncio.create_task(self._timed(work.sight))] = work
         return True
+
+    def _set_aside(self) -> bool:
+        """Gives the places of what takes long to others; whether there was any. Where too much is aside already, it is ended."""
+        now = self.ticks()
+        aside = sum(work.aside for work in self._tasks.values())
+        found = False
+        for task, work in self._tasks.items():
+            if now - work.began < limits.RESCAN_SLOW_SECONDS or task.done() or task.cancelling():
+                continue
+            self._slow.add(work.namespace)
+            if work.aside:
+                continue
+            found = True
+            if aside < limits.RESCAN_AT_ONCE_ASIDE:
+                work.aside = True
+                aside += 1
+            else:
+                task.cancel()
+        return found
 
     async def _timed(self, sight: bytes) -> bool:
         loop = asyncio.get_running_loop()
@@ -258,10 +318,15 @@ class Rescan:
 
     def _ended(self, task: asyncio.Task[bool]) -> bool:
         """Makes room for another; whether something had to be fetched. Raises what the task has raised."""
-        namespace, sight = self._tasks.pop(task)
-        self._busy[namespace].discard(sight)
-        if not self._busy[namespace]:
-            del self._busy[namespace]
+        work = self._tasks.pop(task)
+        self._busy[work.namespace].discard(work.sight)
+        if not self._busy[work.namespace]:
+            del self._busy[work.namespace]
+        if task.cancelled():
+            self._line_up([work.sight])
+            return True
+        if self.ticks() - work.began < limits.RESCAN_SLOW_SECONDS:
+            self._slow.discard(work.namespace)
         return task.result()
 
     def _try_again(self, sight: bytes) -> None:
@@ -280,17 +345,33 @@ class Rescan:
                 del known[sight]
         for key in [key for key in self.drifts if key[0] not in self.pods.by_uid]:
             del self.drifts[key]
+        if self._slow or self._unlabelled:
+            there = {_namespace(pods) for pods in self.pods.sights.values()}
+            self._slow &= there
+            self._unlabelled &= there
 
     # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _judge(self, packed: bytes) -> None:
         sight = Sight.unpack(packed)
         labels = self.store.snapshot.namespace_labels(sight.question.who.namespace)
+        if labels is None:
+            self._unlabelled.add(sight.question.who.namespace)
+        else:
+            self._unlabelled.discard(sight.question.who.namespace)
         if not self.scope.includes(labels) or not any(sight.running):
             self.results.pop(packed, None)
             return
-        runs, strangers = await self._judge_running(sight)
+        judgements, strangers = await self._judge_running(sight)
         written = lines_of(await self.asked.judgements(sight.question, _deadline()))
-        result = Result(runs, written)
+        twins, unread = await self._twins(sight, judgements, written, strangers)
+        runs = lines_of(judgements)
+        if twins:
+            rest = tuple(line for line in runs if line.where not in twins)
+            runs = (*rest, *lines_of(await self._ask(sight.question, twins)))
+            strangers = {where: why for where, why in strangers.items() if where not in twins}
+        # Kept once where both say the same, as of what is written by digest.
+        known = {line: line for line in runs}
+        result = Result(runs, tuple(known.get(line, line) for line in written))
         self.results[packed] = result
         for line in (*runs, *written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
@@ -298,7 +379,7 @@ class Rescan:
         others: dict[tuple[str, Digest | None], bool | None] = {}
         for pod in list(self.pods.sights.get(packed, {}).values()):
             await self._compare(pod, sight, result, strangers, others)
-        unread = sorted({where for (where, _), other in others.items() if other is None})
+        unread |= {where for (where, _), other in others.items() if other is None}
         if unread or not result.is_settled:
             self._try_again(packed)
         else:
@@ -307,10 +388,10 @@ class Rescan:
             _log.info(
                 "namespace %s: whether %s was exchanged cannot be said, its manifest cannot be read",
                 sight.question.who.namespace,
-                ", ".join(unread),
+                ", ".join(sorted(unread)),
             )
 
-    async def _judge_running(self, sight: Sight) -> tuple[tuple[Line, ...], Mapping[str, str]]:
+    async def _judge_running(self, sight: Sight) -> tuple[Sequence[Judgement], Mapping[str, str]]:
         """What runs, under each policy; and the places where something runs that is not what was written, with why.
 
         A node may say which of an index's images it runs; then the index is judged, as at admission.
@@ -331,8 +412,8 @@ class Rescan:
             else:
                 # One of its images, or nobody can tell now: the index is what is judged.
                 judged[where] = named[where].image
-        lines = lines_of(await self._ask(sight.question, judged))
-        denied = {line.where for line in lines if line.ending == "denied"}
+        judgements = await self._ask(sight.question, judged)
+        denied = {line.where for line in lines_of(judgements) if line.ending == "denied"}
         indexes: dict[str, str] = {}
         for where in denied & running.keys():
             written = _reference(named[where].image)
@@ -342,8 +423,47 @@ class Rescan:
             if isinstance(meant, Resolved) and running[where] in meant.children:
                 indexes[where] = _at(named[where].image, meant.digest)
         if indexes:
-            lines = lines_of(await self._ask(sight.question, judged | indexes))
-        return lines, strangers
+            judgements = await self._ask(sight.question, judged | indexes)
+        return judgements, strangers
+
+    async def _twins(
+        self, sight: Sight, judgements: Sequence[Judgement], written: Iterable[Line], strangers: Mapping[str, str]
+    ) -> tuple[Mapping[str, str], set[str]]:
+        """What is judged in place of what the node names, because it is the same image; and the places of which that cannot be told.
+
+        Only where what the node names is denied, and by no deny list: that digest was meant.
+        """
+        denied = {line.where for line in lines_of(judgements) if line.ending == "denied"} - _denied_for_good(judgements)
+        doubtful: dict[str, tuple[str, Digest]] = {}
+        for placed, digest in zip(sight.question.images, sight.running, strict=True):
+            image = _reference(placed.image) if placed.where in denied else None
+            if digest is None or image is None:
+                continue
+            # What a tag leads to says something only where it would be admitted.
+            if placed.where in strangers if image.digest is not None else _admits(written, placed.where):
+                doubtful[placed.where] = placed.image, digest
+        known: dict[tuple[str, Digest], str | None] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.RESCAN_SECONDS):
+                for one in set(doubtful.values()):
+                    known[one] = await self._judged_as(sight.question, *one)
+        found = {where: known.get(one) for where, one in doubtful.items()}
+        twins = {where: image for where, image in found.items() if image not in {None, _at(*doubtful[where])}}
+        unread = {where for where, image in found.items() if image is None}
+        return twins, unread
+
+    async def _judged_as(self, question: Question, written: str, digest: Digest) -> str | None:
+        """The image by which is judged what runs: itself, or what was written, if it is a twin of that; None: that cannot be told."""
+        itself, image = _at(written, digest), parse_reference(written)
+        meant = await self.asked.meaning(question, image)
+        if not isinstance(meant, Resolved):
+            return None
+        if digest in {meant.digest, *meant.children}:
+            return itself
+        twin = await is_twin(self.asked, question, _as(image, digest), _as(image, meant.digest))
+        if twin is None:
+            return None
+        return _at(written, meant.digest) if twin else itself
 
     async def _ask(self, question: Question, images: Mapping[str, str]) -> Sequence[Judgement]:
         """The judgements of these images in their places; they stand there already, so no exception's use is needed for them."""
@@ -469,6 +589,21 @@ def _at(written: str, digest: Digest) -> str:
 
 def _as(image: ImageReference, digest: Digest) -> ImageReference:
     return replace(image, tag=None, digest=digest)
+
+
+def _denied_for_good(judgements: Iterable[Judgement]) -> set[str]:
+    """The places of which a deny list says so, or something else that nothing lifts."""
+    return {
+        where
+        for one in judgements
+        if isinstance(one, Ruling) and isinstance(one.outcome, Denied) and one.outcome.final
+        for where in one.places
+    }
+
+
+def _admits(written: Iterable[Line], where: str) -> bool:
+    """Whether what is written in a place would be admitted now."""
+    return not any(line.is_refused or line.ending == "undecided" for line in written if line.where == where)
 
 
 def _reference(written: str) -> ImageReference | None:

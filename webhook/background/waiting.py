@@ -1,6 +1,6 @@
 """What waits to be judged: namespaces take turns, so that one with much to judge, or with a slow registry, keeps nobody else waiting. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from webhook import limits
@@ -18,9 +18,10 @@ class Waiting:
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         return ((namespace, sight) for namespace, lane in self._lanes.items() for sight in lane)
 
-    def waits_in(self, namespace: str) -> bool:
-        """Whether something of a namespace waits."""
-        return namespace in self._lanes
+    @property
+    def namespaces(self) -> AbstractSet[str]:
+        """Those of which something waits."""
+        return self._lanes.keys()
 
     def add(self, namespace: str, sight: bytes) -> None:
         """At the end, unless it waits already."""
@@ -34,11 +35,14 @@ class Waiting:
             if not lane:
                 del self._lanes[namespace]
 
-    def take(self, busy: Mapping[str, AbstractSet[bytes]]) -> tuple[str, bytes] | None:
-        """What is next, which is taken away; None while nothing may be. `busy`: what is being judged now, by namespace."""
+    def take(self, busy: Mapping[str, AbstractSet[bytes]], has_room: Callable[[str], bool]) -> tuple[str, bytes] | None:
+        """What is next, which is taken away; None while nothing may be.
+
+        `busy`: what is being judged now, by namespace. `has_room`: whether something of a namespace may be begun.
+        """
         for namespace, lane in self._lanes.items():
             now = busy.get(namespace, frozenset())
-            if len(now) >= limits.RESCAN_AT_ONCE_IN_NAMESPACE:
+            if len(now) >= limits.RESCAN_AT_ONCE_IN_NAMESPACE or not has_room(namespace):
                 continue
             # What is being judged is judged again afterwards, and not at the same time.
             sight = next((sight for sight in lane if sight not in now), None)

@@ -35,6 +35,7 @@ from webhook.memory.store import PolicyStore
 from webhook.observe.log import LogFormat, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
 from webhook.observe.notify import Notifier, notifying, parse_notify_url
+from webhook.observe.watchdog import Watchdog
 from webhook.parsing import Invalid, convert
 from webhook.registry.client import RegistryClient
 from webhook.registry.settings import RegistrySettings, SettingsFile
@@ -183,6 +184,7 @@ async def _operate(
     stopping = running.signals()
     metrics, store = Metrics(), PolicyStore()
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(Watchdog("webhook", metrics).watching())
         kube: Kube = await stack.enter_async_context(connected())
         registries = RegistryClient(settings, observe=metrics.fetched)
         stack.push_async_callback(registries.close)
@@ -398,7 +400,7 @@ async def _following(
     _log.info("%d policies are in force", len(policies.in_force))
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(policies, exceptions, store, goes))
+            tasks.create_task(follow(policies, exceptions, store, goes, Watchdog("kopf", metrics).watching))
             tasks.create_task(withdraw_with_namespace(kube, installation, going))
             tasks.create_task(policies.follow_keys())
             tasks.create_task(policies.follow_remote_keys())

@@ -28,6 +28,7 @@ from webhook.memory.store import PolicyStore
 from webhook.memory.uses import UsesHere
 from webhook.observe.log import LogFormat, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
+from webhook.observe.watchdog import Watchdog
 from webhook.parsing import Invalid
 from webhook.policy.keyref import RemoteKey
 from webhook.registry.client import RegistryClient
@@ -228,6 +229,7 @@ async def _serve(
     stopping = running.signals()
     keychain = DockerConfigKeychain(local.docker_config())
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(Watchdog("webhook", metrics).watching())
         registries = client()
         stack.push_async_callback(registries.close)
         log = ReviewLog(log_format=log_format)

@@ -29,6 +29,9 @@ CONFIGURATIONS: Final = {"ValidatingWebhookConfiguration": "validating", "Mutati
 """The webhook configurations by kind, as a label calls them."""
 ConfigurationFault = Literal["missing", "weakened", "stale_authority"]
 _CONFIGURATION_FAULTS: Final[tuple[ConfigurationFault, ...]] = ("missing", "weakened", "stale_authority")
+Loop = Literal["webhook", "kopf"]
+LOOPS: Final[tuple[Loop, ...]] = ("webhook", "kopf")
+"""The event loops of a process: the one that answers, and the one that follows the cluster."""
 EventResult = Literal["written", "failed", "suppressed"]
 _EVENT_RESULTS: Final[tuple[EventResult, ...]] = ("written", "failed", "suppressed")
 
@@ -168,6 +171,21 @@ class Metrics:
         self.leader = Gauge(
             "trusted_images_leader", "1 where this replica writes status and certificates", registry=self.registry
         )
+        self._stalls = Counter(
+            "trusted_images_event_loop_stalls",
+            "Times that an event loop stood still for seconds (webhook, kopf); the log says in what",
+            ("loop",),
+            registry=self.registry,
+        )
+        self.loop_lag = Gauge(
+            "trusted_images_event_loop_lag_seconds",
+            "By how much an event loop is late at this moment; 0 where there is none",
+            ("loop",),
+            registry=self.registry,
+        )
+        for loop in LOOPS:
+            self._stalls.labels(loop)
+            self.loop_lag.labels(loop)
         ProcessCollector(registry=self.registry)
         build = Gauge("trusted_images_build_info", "1", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
@@ -176,6 +194,10 @@ class Metrics:
         """One review got its answer; `mode` as in `Answer`."""
         self._requests[operation, decision, mode].inc()
         self._duration.observe(seconds)
+
+    def stalled(self, loop: Loop) -> None:
+        """An event loop stands still."""
+        self._stalls.labels(loop).inc()
 
     def pinned(self, count: int) -> None:
         """So many digests were written into a Pod."""

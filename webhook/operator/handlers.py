@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, cast
 
 import kopf
@@ -24,6 +25,8 @@ from webhook.policy.schema import EXCEPTIONS, RESOURCES
 _log = logging.getLogger(__name__)
 
 Goes = Callable[[str], None]
+Watching = Callable[[], AbstractContextManager[None]]
+"""Whoever watches the event loop that runs, for as long as its block lasts."""
 
 _AGAIN_SECONDS: Final = 1.0
 _IDLE_SECONDS: Final = 0.1
@@ -69,15 +72,21 @@ def register(
     return registry
 
 
-async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore, goes: Goes) -> None:
-    """Follows the cluster until cancelled; `goes` is told of namespaces that are being deleted, maybe more than once.
+async def follow(
+    policies: Policies,
+    exceptions: Exceptions,
+    store: PolicyStore,
+    goes: Goes,
+    watching: Watching = contextlib.nullcontext,
+) -> None:
+    """Follows the cluster until cancelled; `goes` is told of namespaces that are being deleted, maybe more than once. `watching`: kopf's event loop.
 
     An error inside a stream ends kopf. It is begun anew, and not the process with it: the API server tells the same error to all
     replicas, which would then be gone at the same time.
     """
     while True:
         try:
-            await _follow_once(policies, exceptions, store, goes)
+            await _follow_once(policies, exceptions, store, goes, watching)
         except Exception as e:  # noqa: BLE001 - whatever ends it, what is known stays in force, and is compared every minute
             _log.error("following the cluster has failed, and begins anew: %s", e)
         else:
@@ -85,7 +94,9 @@ async def follow(policies: Policies, exceptions: Exceptions, store: PolicyStore,
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _follow_once(policies: Policies, exceptions: Exceptions, store: PolicyStore, goes: Goes) -> None:
+async def _follow_once(
+    policies: Policies, exceptions: Exceptions, store: PolicyStore, goes: Goes, watching: Watching
+) -> None:
     """Runs kopf until it ends, on an event loop of its own: at its end it leaves tasks behind, and only all of them can be cancelled."""
     loop, stop = asyncio.get_running_loop(), threading.Event()
     registry = register(policies, exceptions, store, goes, loop.call_soon_threadsafe)
@@ -94,7 +105,7 @@ async def _follow_once(policies: Policies, exceptions: Exceptions, store: Policy
     def run() -> None:
         error: Exception | None = None
         try:
-            asyncio.run(_operate(registry, stop))
+            asyncio.run(_watched(registry, stop, watching))
         except Exception as e:  # noqa: BLE001 - told to whoever waits
             error = e
         # The loop is closed by then, if its end was not waited for.
@@ -117,6 +128,11 @@ class _Forgetful(ResourceMemories):
     async def recall(self, *args: Any, **kwargs: Any) -> Any:
         """A note that is not kept."""
         return await super().recall(*args, **{**kwargs, "ephemeral": True})
+
+
+async def _watched(registry: kopf.OperatorRegistry, stop: threading.Event, watching: Watching) -> None:
+    with watching():
+        await _operate(registry, stop)
 
 
 async def _operate(registry: kopf.OperatorRegistry, stop: threading.Event) -> None:
