@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
 _SCOPE_SECONDS: Final = 30.0
+_AFTER_END: Final = timedelta(seconds=1)
+"""At the very end most things still hold."""
 _STEP: Final = 200
 """Kinds of Pods judged before whoever writes about them has a turn."""
 
@@ -271,6 +273,14 @@ class Rescan:
         self._tries[sight] = wait
         self._again[sight] = self.clock().timestamp() + wait
 
+    def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
+        """Judges it again when something of it has ended, unless that is done anyhow by then."""
+        now = self.clock()
+        ends = (line.ends.at + _AFTER_END for line in (*result.runs, *result.written) if line.ends is not None)
+        soon = [end.timestamp() for end in ends if now < end < now + self.every]
+        if soon:
+            self._again[sight] = min([*soon, self._again.get(sight, math.inf)])
+
     def _forget(self) -> None:
         """Drops what is known of what has ended."""
         for sight in self.results.keys() - self.pods.sights.keys():
@@ -303,6 +313,7 @@ class Rescan:
             self._try_again(packed)
         else:
             self._tries.pop(packed, None)
+        self._look_when_it_ends(packed, result)
         if unread:
             _log.info(
                 "namespace %s: whether %s was exchanged cannot be said, its manifest cannot be read",

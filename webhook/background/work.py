@@ -19,6 +19,7 @@ from webhook.memory.store import PolicyStore
 from webhook.observe.running import RunningMetrics
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce
+from webhook.operator.radar import ALERTED
 from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Background:
             self.metrics.running(
                 images_by_state(rescan), len(rescan.drifts), rescan.whole.timestamp() if rescan.whole else 0
             )
+            self.metrics.ends(*ends_of(rescan, self.clock()))
             await consequences.follow(list(rescan.drifts.values()))
             await asyncio.sleep(_SECONDS)
 
@@ -80,10 +82,14 @@ class Background:
         while True:
             sights, whole = rescan.pods.sights, rescan.whole is not None
             await verdicts.write(
-                tallies(rescan.results, sights), rescan.denied_at, self.clock(), settled=rescan.has_judged, whole=whole
+                tallies(rescan.results, sights, self.clock()),
+                rescan.denied_at,
+                self.clock(),
+                settled=rescan.has_judged,
+                whole=whole,
             )
             if whole:
-                await reports.write(results_of(rescan.results, sights, rescan.drifts.values()))
+                await reports.write(results_of(rescan.results, sights, rescan.drifts.values(), self.clock()))
             await asyncio.sleep(_WRITE_SECONDS)
 
 
@@ -99,6 +105,22 @@ def images_by_state(rescan: Rescan) -> Counter[str]:
         for state in worst.values():
             found[state] += count
     return found
+
+
+def ends_of(rescan: Rescan, now: datetime) -> tuple[datetime | None, int]:
+    """When the first of the images of running containers would be refused that is admitted now, and how many will be within `ALERTED`."""
+    first: datetime | None = None
+    count = 0
+    for sight, result in rescan.results.items():
+        soon = set[str]()
+        for line in result.written:
+            if line.ends is None or line.ending != "allowed" or line.mode != "enforce":
+                continue
+            first = line.ends.at if first is None else min(first, line.ends.at)
+            if line.ends.at - now < ALERTED:
+                soon.add(line.where)
+        count += len(soon) * len(rescan.pods.sights.get(sight, ()))
+    return first, count
 
 
 _ORDER: Final = ("uncovered", "allowed", "excused", "undecided", "denied")

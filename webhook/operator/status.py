@@ -69,7 +69,8 @@ def _expiring(known: InForce, now: dt.datetime) -> tuple[str, str, str]:
     if known.complaints:
         return "Unknown", "Invalid", "the policy cannot be read"
     ends = sorted(known.ends, key=lambda one: one.ending.at)
-    return radar.condition(ends, known.document["spec"].get("images"), now, known.policy.require)
+    written = known.document
+    return radar.condition(ends, written["spec"].get("images"), now, known.policy.require, written.get("status") or {})
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
