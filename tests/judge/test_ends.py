@@ -1,15 +1,18 @@
 """Until when an image that is allowed stays so: as much as has to be left of what was proven (faults F17, F31)."""
 
+import asyncio
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests import captures
 from tests.fake.pki import DAY
+from tests.fake.registries import ANONYMOUS
 from tests.fake.signing import key
-from tests.judge.test_judge import HOST, question
+from tests.judge.test_judge import HOST, World, question
 from tests.policies import policy
 from webhook.image import Digest, digest_of
 from webhook.judge import explain
@@ -23,6 +26,13 @@ from webhook.verdict import Allowed, End, Proof, Ruling, Satisfied, Unknown
 NOW = captures.NOW
 INDEX, ARM, AMD = (digest_of(text) for text in (b"index", b"arm", b"amd"))
 PLATFORMS = (Platform("linux/arm64", ARM), Platform("linux/amd64", AMD))
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.pool.shutdown()
 
 
 def end(days: float) -> End:
@@ -123,6 +133,31 @@ def test_of_an_index_the_images_that_have_to_be_signed_count(platforms: str, wan
     outcome = ruling(wanting("a", platforms=platforms), found, resolved=resolved).outcome
     assert isinstance(outcome, Allowed)
     assert outcome.ends == end(wanted)
+
+
+async def test_whoever_wants_to_know_for_how_long_has_everything_read(world: World) -> None:
+    world.signed("app", key("a"), key("b"))
+    a, b = ({"name": name, "cosign": {"key": key(name).pem}} for name in ("a", "b"))
+    ends = {**a, "validity": {"notAfter": (NOW + DAY).isoformat()}}
+    store = PolicyStore()
+    store.put_namespace("shop", {})
+
+    async def until(*signers: dict[str, Any], thorough: bool = True) -> End | None:
+        store.put(policy("shop/web", {"signers": list(signers)}))
+        asked = replace(question(f"{HOST}/app:v1"), thorough=thorough)
+        deadline = asyncio.get_running_loop().time() + 10
+        (one,) = (await world.judge.judge(asked, store.snapshot, ANONYMOUS, deadline)).judgements
+        assert isinstance(one, Ruling)
+        assert isinstance(one.outcome, Allowed)
+        return one.outcome.ends
+
+    told = End(NOW + DAY, "the validity of its signer")
+    for thorough in (False, True):
+        assert await until(ends, thorough=thorough) == told
+    # What is remembered of one of them is enough to admit it, and not to say for how long.
+    assert await until(ends, b, thorough=False) == told
+    assert await until(ends, b) is None
+    assert await until(ends, b, thorough=False) is not None
 
 
 def test_people_and_machines_are_told_until_when() -> None:

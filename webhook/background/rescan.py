@@ -23,6 +23,7 @@ from webhook.background.waiting import Waiting
 from webhook.image import Digest, ImageReference, parse_reference
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore, Snapshot
+from webhook.operator.radar import SOON
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
 from webhook.trust import Resolved
@@ -299,7 +300,7 @@ class Rescan:
             self.results.pop(packed, None)
             return
         runs, strangers = await self._judge_running(sight)
-        written = lines_of(await self.asked.judgements(sight.question, _deadline()))
+        written = await self._lines(sight.question)
         result = Result(runs, written)
         self.results[packed] = result
         for line in (*runs, *written):
@@ -342,7 +343,7 @@ class Rescan:
             else:
                 # One of its images, or nobody can tell now: the index is what is judged.
                 judged[where] = named[where].image
-        lines = lines_of(await self._ask(sight.question, judged))
+        lines = await self._ask(sight.question, judged)
         denied = {line.where for line in lines if line.ending == "denied"}
         indexes: dict[str, str] = {}
         for where in denied & running.keys():
@@ -353,17 +354,27 @@ class Rescan:
             if isinstance(meant, Resolved) and running[where] in meant.children:
                 indexes[where] = _at(named[where].image, meant.digest)
         if indexes:
-            lines = lines_of(await self._ask(sight.question, judged | indexes))
+            lines = await self._ask(sight.question, judged | indexes)
         return lines, strangers
 
-    async def _ask(self, question: Question, images: Mapping[str, str]) -> Sequence[Judgement]:
-        """The judgements of these images in their places; they stand there already, so no exception's use is needed for them."""
+    async def _ask(self, question: Question, images: Mapping[str, str]) -> tuple[Line, ...]:
+        """What these images get in their places; they stand there already, so no exception's use is needed for them."""
         placed = tuple(
             Placed(one.where, images[one.where], one.kind, one.name, stood=True)
             for one in question.images
             if one.where in images
         )
-        return await self.asked.judgements(replace(question, images=placed), _deadline())
+        return await self._lines(replace(question, images=placed))
+
+    async def _lines(self, question: Question) -> tuple[Line, ...]:
+        """What the images of a question get. Where something ends soon, all evidence is read: some of it may last longer."""
+        lines = lines_of(await self.asked.judgements(question, _deadline()))
+        now = self.clock()
+        if not any(line.ending == "allowed" and line.ends is not None and line.ends.at - now < SOON for line in lines):
+            return lines
+        again = lines_of(await self.asked.judgements(replace(question, thorough=True), _deadline()))
+        lasting = {(line.where, line.policy): line.ends for line in again if line.ending == "allowed"}
+        return tuple(replace(line, ends=lasting.get((line.where, line.policy), line.ends)) for line in lines)
 
     # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _compare(
