@@ -152,7 +152,8 @@ def test_s08_as_text_nobody_outside_can_write_a_line_of_ours(monkeypatch: pytest
     assert trace[-1] == "    | forged"
 
 
-def test_f31_a_revocation_list_is_told_of_as_long_as_somebody_relies_on_it() -> None:
+def test_f31_a_revocation_list_is_told_of_as_long_as_somebody_relies_on_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     seconds = 0.0
     lists = RevocationLists(lambda: seconds)
     assert lists.first() is None
@@ -163,6 +164,11 @@ def test_f31_a_revocation_list_is_told_of_as_long_as_somebody_relies_on_it() -> 
     lists.relied_on([End(now + 3 * day, "a")])
     lists.relied_on([End(now + day, "a")])
     assert lists.first() == now + 2 * day
+    # A metric cannot say which it is; each new one is a line of the log.
+    assert [record.getMessage() for record in caplog.records] == [
+        f"revocation list {name} holds until 2026-11-{day_}T00:00:00+00:00"
+        for name, day_ in (("a", 27), ("b", 28), ("a", 29))
+    ]
     seconds = limits.LIST_SECONDS / 2
     lists.relied_on([End(now + 3 * day, "a")])
     # Nobody needs the other any more.

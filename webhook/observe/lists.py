@@ -1,12 +1,16 @@
 """The revocation lists that proofs rest on: when the first of them ends, unless its issuer publishes another in time."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from webhook import limits
+from webhook.parsing import quote
 from webhook.verdict import End
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -20,8 +24,11 @@ class RevocationLists:
     def relied_on(self, lists: Iterable[End]) -> None:
         """Something was proven with the help of these."""
         for one in lists:
+            before = self._known.pop(one.what, None)
             # Another replica of its server may still give an older one.
-            until = max(one.at, self._known.pop(one.what, (one.at, 0.0))[0])
+            until = one.at if before is None else max(one.at, before[0])
+            if before is None or until > before[0]:
+                _log.info("revocation list %s holds until %s", quote(one.what, 200), until.isoformat())
             self._known[one.what] = until, self.clock()
         for name, (_, relied) in list(self._known.items()):
             if len(self._known) <= limits.MAX_LISTS and relied >= self._lately:
