@@ -131,8 +131,10 @@ def test_f17_what_could_soon_not_be_started_again_is_told_with_its_pods(lab: Lab
 
     def told_of() -> str:
         status = lab.cluster.get("tp", "shop", "-n", namespace)["status"]
-        assert status["ending"]["first"] == ends
-        (example,) = status["ending"]["examples"]
+        ending = status.get("ending")
+        assert ending, status
+        assert ending["first"] == ends
+        (example,) = ending["examples"]
         (expiring,) = [one for one in status["conditions"] if one["type"] == "Expiring"]
         assert example in expiring["message"], expiring
         return str(example)

@@ -27,7 +27,7 @@ from webhook.operator.radar import SOON
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
 from webhook.trust import Resolved
-from webhook.verdict import Judgement, PolicyKey
+from webhook.verdict import Allowed, End, Judgement, Outcome, PolicyKey, Ruling
 
 _log = logging.getLogger(__name__)
 
@@ -300,12 +300,13 @@ class Rescan:
             self.results.pop(packed, None)
             return
         runs, strangers = await self._judge_running(sight)
-        written = await self._lines(sight.question)
+        written = lines_of(await self._judgements(sight.question))
         result = Result(runs, written)
         self.results[packed] = result
         for line in (*runs, *written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
+        self._look_when_it_ends(packed, result)
         others: dict[tuple[str, Digest | None], bool | None] = {}
         for pod in list(self.pods.sights.get(packed, {}).values()):
             await self._compare(pod, sight, result, strangers, others)
@@ -314,7 +315,6 @@ class Rescan:
             self._try_again(packed)
         else:
             self._tries.pop(packed, None)
-        self._look_when_it_ends(packed, result)
         if unread:
             _log.info(
                 "namespace %s: whether %s was exchanged cannot be said, its manifest cannot be read",
@@ -343,7 +343,7 @@ class Rescan:
             else:
                 # One of its images, or nobody can tell now: the index is what is judged.
                 judged[where] = named[where].image
-        lines = await self._ask(sight.question, judged)
+        lines = lines_of(await self._ask(sight.question, judged))
         denied = {line.where for line in lines if line.ending == "denied"}
         indexes: dict[str, str] = {}
         for where in denied & running.keys():
@@ -354,27 +354,26 @@ class Rescan:
             if isinstance(meant, Resolved) and running[where] in meant.children:
                 indexes[where] = _at(named[where].image, meant.digest)
         if indexes:
-            lines = await self._ask(sight.question, judged | indexes)
+            lines = lines_of(await self._ask(sight.question, judged | indexes))
         return lines, strangers
 
-    async def _ask(self, question: Question, images: Mapping[str, str]) -> tuple[Line, ...]:
-        """What these images get in their places; they stand there already, so no exception's use is needed for them."""
+    async def _ask(self, question: Question, images: Mapping[str, str]) -> Sequence[Judgement]:
+        """The judgements of these images in their places; they stand there already, so no exception's use is needed for them."""
         placed = tuple(
             Placed(one.where, images[one.where], one.kind, one.name, stood=True)
             for one in question.images
             if one.where in images
         )
-        return await self._lines(replace(question, images=placed))
+        return await self._judgements(replace(question, images=placed))
 
-    async def _lines(self, question: Question) -> tuple[Line, ...]:
+    async def _judgements(self, question: Question) -> Sequence[Judgement]:
         """What the images of a question get. Where something ends soon, all evidence is read: some of it may last longer."""
-        lines = lines_of(await self.asked.judgements(question, _deadline()))
-        now = self.clock()
-        if not any(line.ending == "allowed" and line.ends is not None and line.ends.at - now < SOON for line in lines):
-            return lines
-        again = lines_of(await self.asked.judgements(replace(question, thorough=True), _deadline()))
-        lasting = {(line.where, line.policy): line.ends for line in again if line.ending == "allowed"}
-        return tuple(replace(line, ends=lasting.get((line.where, line.policy), line.ends)) for line in lines)
+        said, now = await self.asked.judgements(question, _deadline()), self.clock()
+        if not any(end is not None and end.at - now < SOON for end in map(_end_of, said)):
+            return said
+        again = await self.asked.judgements(replace(question, thorough=True), _deadline())
+        lasting = {(one.places, one.policy): one.outcome for one in again if isinstance(one, Ruling)}
+        return tuple(_lasting(one, lasting) for one in said)
 
     # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _compare(
@@ -483,6 +482,24 @@ def _deadline() -> float:
 
 def _namespace(pods: Mapping[str, Pod]) -> str:
     return next(iter(pods.values())).namespace
+
+
+def _end_of(judgement: Judgement) -> End | None:
+    """With what an image would cease to be allowed."""
+    outcome = judgement.outcome if isinstance(judgement, Ruling) else None
+    return outcome.ends if isinstance(outcome, Allowed) else None
+
+
+def _lasting(judgement: Judgement, lasting: Mapping[tuple[tuple[str, ...], PolicyKey | None], Outcome]) -> Judgement:
+    """The same, as long as was found; what could not be read again lasts as long as was known."""
+    found = lasting.get((judgement.places, judgement.policy)) if isinstance(judgement, Ruling) else None
+    if (
+        not isinstance(judgement, Ruling)
+        or not isinstance(judgement.outcome, Allowed)
+        or not isinstance(found, Allowed)
+    ):
+        return judgement
+    return replace(judgement, outcome=replace(judgement.outcome, ends=found.ends))
 
 
 def _at(written: str, digest: Digest) -> str:
