@@ -15,8 +15,9 @@ from tests.fake.notation import Party, authority, party, sign_notation, stamped_
 from tests.fake.registries import ANONYMOUS
 from tests.fake.signing import key, sign_bundle
 from tests.formats.test_notation import STAMPING
-from tests.policies import exception, policy
+from tests.policies import EXCEPTION, exception, policy
 from webhook import limits
+from webhook.background.excused import Excused, excused
 from webhook.background.lines import Line
 from webhook.background.pods import Pod
 from webhook.background.rescan import Result
@@ -25,11 +26,14 @@ from webhook.background.work import ends_of
 from webhook.image import Digest
 from webhook.judge.decide import Decider
 from webhook.judge.evaluate import Judge
+from webhook.kube import KubeError
 from webhook.kube.client import Document
 from webhook.observe.running import RunningMetrics
 from webhook.operator.events import timestamp
+from webhook.operator.exceptions import Exceptions, path_of
+from webhook.operator.exceptionstatus import ExceptionStatuses
 from webhook.operator.radar import ALERTED, SOON
-from webhook.verdict import End
+from webhook.verdict import End, ExceptionKey, PolicyKey
 
 DAY = dt.timedelta(days=1)
 LONG: dict[str, Any] = {"begins": START - DAY, "ends": START + 3000 * DAY}
@@ -203,6 +207,80 @@ async def test_a_report_says_when_it_ends_and_what_an_exception_lets_past_ends_w
     assert status["ending"]["images"] == 1
 
 
+async def test_an_exception_says_what_runs_and_could_not_be_started_again_without_it(lab: Ending) -> None:
+    exceptions = Exceptions(lab.store)
+    writer = Excused(lab.kube, lambda: exceptions.known)
+    statuses = ExceptionStatuses(lab.kube, exceptions, lambda: [WEB, PolicyKey(None, "base")], lab.clock)
+
+    async def told() -> tuple[dict[str, Any] | None, str]:
+        await lab.day(days=0)
+        for _ in range(2):
+            await writer.write(excused(lab.rescan.results, lab.pods.sights))
+            exceptions.seen(lab.kube.objects[place])
+            await statuses.write()
+            exceptions.seen(lab.kube.objects[place])
+        status = lab.kube.objects[place]["status"]
+        return status.get("running"), status["conditions"][0]["message"]
+
+    place = path_of(ExceptionKey("shop", "hotfix"))
+    spec = {**EXCEPTION, "expiresAt": (lab.now + 5 * DAY).isoformat(), "images": [f"{HOST}/bad*"]}
+    exceptions.seen(lab.kube.put(place, {"metadata": {"name": "hotfix", "namespace": "shop"}, "spec": spec}))
+    lab.write(signers=SIGNERS)
+    lab.store.put(policy("base", {"signers": SIGNERS}))
+    lab.pod(running=lab.signed())
+    until = "approved by bob, until 2026-11-06T12:00:00Z"
+    assert await told() == (None, until)
+    bad, worse = lab.image(path="bad"), lab.image(path="bad-too")
+    for i in range(limits.MAX_EXAMPLES + 2):
+        lab.pod(image=f"{HOST}/bad:v1", running=bad, name=f"bad-{i}")
+    assert await told() == (None, until), "another policy refuses it all the same"
+    exceptions.seen(
+        lab.kube.put(
+            place,
+            {
+                "metadata": {"name": "hotfix", "namespace": "shop"},
+                "spec": {**spec, "policies": ["web", "cluster/base"]},
+            },
+        )
+    )
+    running, message = await told()
+    assert running == {"images": limits.MAX_EXAMPLES + 2, "examples": ["bad-0"]}
+    assert message == f"{until}; 7 images of running containers could not be started again without it: bad-0, …"
+    lab.pod(image=f"{HOST}/bad-too:v1", running=worse, name="worse")
+    running, message = await told()
+    assert running == {"images": limits.MAX_EXAMPLES + 3, "examples": ["bad-0", "worse"]}
+    # While nothing changes nothing is written.
+    lab.kube.asked.clear()
+    await told()
+    assert [path for method, path in lab.kube.asked if method != "GET" and path.startswith(place)] == []
+    for i in range(limits.MAX_EXAMPLES + 2):
+        lab.kube.remove(f"/api/v1/namespaces/shop/pods/bad-{i}")
+    lab.kube.remove("/api/v1/namespaces/shop/pods/worse")
+    await lab.step()
+    assert await told() == (None, until)
+
+
+async def test_f33_an_exception_whose_status_cannot_be_written_stops_no_other(
+    lab: Ending, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    exceptions = Exceptions(lab.store)
+    spec = {**EXCEPTION, "expiresAt": (lab.now + 5 * DAY).isoformat()}
+    names = [f"e-{i:02}" for i in range(limits.MAX_WRITES + 2)]
+    for name in names:
+        place = path_of(ExceptionKey("shop", name))
+        exceptions.seen(lab.kube.put(place, {"metadata": {"name": name, "namespace": "shop"}, "spec": spec}))
+    broken = path_of(ExceptionKey("shop", "broken"))
+    exceptions.seen(lab.kube.put(broken, {"metadata": {"name": "broken", "namespace": "shop"}, "spec": {}}))
+    lab.kube.failing[path_of(ExceptionKey("shop", "e-00"))] = KubeError("down")
+    found = {ExceptionKey("shop", name): {"images": 1, "examples": ["x"]} for name in [*names, "broken"]}
+    await Excused(lab.kube, lambda: exceptions.known).write(found)
+    written = [name for name in names if "status" in lab.kube.objects[path_of(ExceptionKey("shop", name))]]
+    assert written == names[1 : limits.MAX_WRITES]
+    assert "what runs by exception shop/e-00 was not written: down" in caplog.text
+    assert "status" not in lab.kube.objects[broken]
+
+
 async def test_the_leader_s_figures_are_of_what_would_be_refused(lab: Ending) -> None:
     lab.write(signers=SIGNERS)
     lab.store.put(policy("audited", {"signers": SIGNERS}, mode="audit", images=[f"{HOST}/other"]))
@@ -220,6 +298,10 @@ async def test_the_leader_s_figures_are_of_what_would_be_refused(lab: Ending) ->
     assert ends_of(lab.rescan, lab.now) == (ENDS, 0)
     assert ends_of(lab.rescan, ENDS - ALERTED) == (ENDS, 0)
     assert ends_of(lab.rescan, ENDS - ALERTED + dt.timedelta(seconds=1)) == (ENDS, 2)
+    # What another policy refuses ends no more.
+    lab.store.put(policy("strict", {"signers": [{"name": "b", "cosign": {"key": key("b").pem}}]}))
+    await lab.day(days=0)
+    assert ends_of(lab.rescan, ENDS - ALERTED + dt.timedelta(seconds=1)) == (None, 0)
 
 
 def test_f29_the_figures_of_a_leader_that_leads_no_more_are_taken_back() -> None:

@@ -6,7 +6,7 @@ from typing import Literal, assert_never
 
 from webhook import limits
 from webhook.judge import explain
-from webhook.verdict import Allowed, Denied, End, Judgement, Mode, PolicyKey, Ruling, Uncovered, Undecided
+from webhook.verdict import Allowed, Denied, End, ExceptionKey, Judgement, Mode, PolicyKey, Ruling, Uncovered, Undecided
 
 Ending = Literal["allowed", "denied", "undecided", "excused"]
 """What became of an image under a policy; `excused`: an exception lets it past."""
@@ -16,7 +16,8 @@ Ending = Literal["allowed", "denied", "undecided", "excused"]
 class Line:
     """One image under one policy. `policy` None: no policy speaks about it, and `ending` means nothing. `text`: why, unless it is allowed.
 
-    `ends`: with what it would not be admitted any more, though it is now; None: with nothing that is known.
+    `ends`: with what it would not be admitted any more, though it is now; None: with nothing that is known. `excuse`: the exception
+    that lets it past.
     """
 
     where: str
@@ -26,6 +27,7 @@ class Line:
     mode: Mode = "enforce"
     text: str = ""
     ends: End | None = None
+    excuse: ExceptionKey | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -47,7 +49,8 @@ def _lines(judgements: Iterable[Judgement]) -> Iterator[Line]:
             ending = _ending(one)
             text = "" if ending == "allowed" else explain.sentence(one)[: limits.MAX_REPORTED_TEXT]
             for place in one.places:
-                yield Line(place, one.image, one.policy, ending, one.mode, text, _end(one))
+                excuse = None if one.excuse is None else one.excuse.key
+                yield Line(place, one.image, one.policy, ending, one.mode, text, _end(one), excuse)
 
 
 def _end(ruling: Ruling) -> End | None:

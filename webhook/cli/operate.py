@@ -194,7 +194,7 @@ async def _operate(
         decider = await stack.enter_async_context(judge)
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
-            lambda: policies.in_force,
+            lambda: policies.in_force, lambda: uses.exceptions.known,
         )  # fmt: skip
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
