@@ -142,7 +142,7 @@ def logged(ruling: Ruling) -> tuple[str, ...]:
 def ends(ruling: Ruling) -> str | None:
     """With what an image that is allowed will not be any more; None: with nothing that is known."""
     end = ruling.outcome.ends if isinstance(ruling.outcome, Allowed) else None
-    return None if end is None else f"allowed until {_moment(end.at)}, when this ends: {end.what}"
+    return None if end is None else f"allowed until {_moment(end.at)} at least, when this ends: {end.what}"
 
 
 def details(ruling: Ruling) -> list[str]:
