@@ -308,6 +308,10 @@ MAX_DENIAL_SECONDS: Final = 30.0
 PROOF_SECONDS: Final = 3600.0
 """Seconds that a proof resting on a bare key is kept. Correctness does not need it (a changed key is another signer); it
 bounds how long a deleted signature is remembered."""
+LIST_SECONDS: Final = 2 * PROOF_SECONDS
+"""Seconds for which a revocation list is told of after it was last relied on: what still is proven by it is proven anew before."""
+MAX_LISTS: Final = 1_000
+"""Revocation lists that are told of: an issuer has one, or a few."""
 NOW_SECONDS: Final = 30.0
 """Seconds that a proof is kept which rests on a condition about the present time."""
 MAX_PROOFS: Final = 100_000

@@ -7,8 +7,8 @@
 Every `match` over them ends in `assert_never`, so that a new ending cannot be forgotten.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -28,6 +28,19 @@ class Version:
     number: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class End:
+    """From a time on (aware) something counts no longer, and nothing that is fetched anew mends it. `what` ends, in words."""
+
+    at: datetime
+    what: str
+
+
+def first_end(ends: Iterable[End | None]) -> End | None:
+    """The first of them; None: nothing ends."""
+    return min((end for end in ends if end is not None), default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What a successful check makes, and nothing else does.
@@ -39,7 +52,9 @@ class Proof:
     log. `keys`: fingerprints of the keys that it rests on, the signer's own first; denying one of them takes it away. `logged`:
     what is wrong with it, and is told but not enforced because the policy says so. `versions`: of the metadata it rests on.
     `predicate_type`: of the attestation that it is a proof of; None for a signature. `subject`: the attributes that the signer's
-    certificate names its owner by, types as object identifiers, where they are who signed (see `policy.names`).
+    certificate names its owner by, types as object identifiers, where they are who signed (see `policy.names`). `ends`: what of it ends
+    for good, whatever others renew; None: nothing does. Never before `valid_until`. `lists`: the revocation lists that it rests on, and
+    until when each of them holds.
     """
 
     format: str
@@ -55,6 +70,16 @@ class Proof:
     versions: tuple[Version, ...] = ()
     predicate_type: str | None = None
     subject: frozenset[tuple[str, str]] = frozenset()
+    ends: End | None = None
+    lists: tuple[End, ...] = ()
+
+    def ending(self, ends: Iterable[End | None]) -> "Proof":
+        """The same, which ends with whatever ends first."""
+        end = first_end(ends)
+        if end is None:
+            return self
+        until = end.at if self.valid_until is None else min(self.valid_until, end.at)
+        return replace(self, valid_until=until, ends=first_end((self.ends, end)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +114,14 @@ Finding = Satisfied | Unsatisfied | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The image meets the policy, by these proofs."""
+    """The image meets the policy, by these proofs.
+
+    `ends`: with what it would cease to, by what was read; what was not read may prove it for longer. None: nothing that is known.
+    """
 
     subject: Subject
     proofs: frozenset[Proof]
+    ends: End | None = None
 
     def __post_init__(self) -> None:
         if not self.proofs:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.background.laboratory import HOST, INSTALLATION, Lab
+from tests.background.laboratory import HOST, INSTALLATION, START, Lab
 from tests.fake.signing import key
 from tests.operator.test_policies import INLINE
 from tests.operator.test_policies import World as Policies
@@ -41,13 +41,13 @@ class Told(Lab):
         await self.step()
         sights = self.pods.sights
         await self.verdicts.write(
-            tallies(self.rescan.results, sights),
+            tallies(self.rescan.results, sights, self.now),
             self.rescan.denied_at,
             self.now,
             settled=self.rescan.has_judged,
             whole=self.rescan.whole is not None,
         )
-        await self.reports.write(results_of(self.rescan.results, sights, self.rescan.drifts.values()))
+        await self.reports.write(results_of(self.rescan.results, sights, self.rescan.drifts.values(), self.now))
 
     def serves(self, *apis: Any) -> None:
         """Which kinds of reports the cluster has."""
@@ -212,7 +212,7 @@ async def test_d01_a_report_is_bounded_and_tells_the_worst_first(lab: Told) -> N
     lab.pod(running=lab.image(key("a")), name="good")
     while not (lab.rescan.whole and lab.rescan.is_up_to_date):
         await lab.step()
-    (entries,) = results_of(lab.rescan.results, lab.pods.sights, ()).values()
+    (entries,) = results_of(lab.rescan.results, lab.pods.sights, (), lab.now).values()
     assert [one["result"] for one in entries[:-1]] == ["fail"] * (limits.MAX_REPORTED + 5)
     assert entries[-1]["result"] == "pass"
     whole = report(OPEN, "shop", "trusted-images", entries, None, lab.now)
@@ -327,8 +327,8 @@ async def test_f33_a_status_that_cannot_be_written_is_written_later(lab: Told) -
 def test_what_has_gone_meanwhile_is_not_counted() -> None:
     from webhook.background.rescan import Result
 
-    assert tallies({b"x": Result((), ())}, {}) == {}
-    assert results_of({b"x": Result((), ())}, {}, ()) == {}
+    assert tallies({b"x": Result((), ())}, {}, START) == {}
+    assert results_of({b"x": Result((), ())}, {}, (), START) == {}
 
 
 async def test_f33_so_many_policies_are_written_at_a_time_the_new_ones_first_and_what_fails_last(

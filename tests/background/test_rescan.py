@@ -254,7 +254,7 @@ async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
     lab.pod(running=lab.image(key("a")))
     background = Background(
         lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
-        dict,
+        dict, dict,
     )  # fmt: skip
     working = asyncio.create_task(background.work())
 
@@ -284,7 +284,7 @@ async def test_f29_an_error_of_ours_does_not_end_the_leader(
     monkeypatch.setattr(Pods, "follow", follow)
     background = Background(
         lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
-        dict,
+        dict, dict,
     )  # fmt: skip
     working = asyncio.create_task(background.work())
     async with asyncio.timeout(10):

@@ -43,7 +43,7 @@ def layers(lab: Lab, digest: Digest) -> list[dict[str, Any]]:
 
 def counts(lab: Lab) -> tuple[dict[str, int], int]:
     """How the running images are counted in the policy's status, and how many would be denied, were they made again."""
-    status = tallies(lab.rescan.results, lab.pods.sights)[WEB].status()
+    status = tallies(lab.rescan.results, lab.pods.sights, lab.now)[WEB].status()
     return {name: count for name, count in status["verdicts"].items() if count}, status["preview"]["denied"]
 
 
@@ -71,7 +71,7 @@ async def test_r04_the_same_image_under_another_digest_counts_as_what_was_verifi
     assert counts(lab) == ({"allowed": 1}, 0)
     assert WEB not in lab.rescan.denied_at
     # Nobody has signed that digest, and nobody says so.
-    (entry,) = results_of(lab.rescan.results, lab.pods.sights, lab.rescan.drifts.values())["shop"]
+    (entry,) = results_of(lab.rescan.results, lab.pods.sights, lab.rescan.drifts.values(), lab.now)["shop"]
     assert entry["result"] == "pass"
     assert other not in str(entry)
     assert not lab.rescan.drifts

@@ -100,6 +100,17 @@ async def test_what_is_allowed_is_explained_too_and_in_json(server: FakeAPIServe
     assert denied["fixes"][0].startswith("sign ")
 
 
+async def test_f17_of_what_is_allowed_it_is_said_until_when(server: FakeAPIServer, registry: HTTPRegistry) -> None:  # noqa: F811 - the fixture
+    image, ends = f"{registry.host}/shop/signed:v1", "2036-01-02T03:04:05Z"
+    release = {"name": "release", "cosign": {"key": key("a").pem}}
+    assert "at least" not in (await why(image)).output
+    spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{**release, "validity": {"notAfter": ends}}]}
+    policy(server, f"{NAMESPACED}/trustpolicies/web", spec)
+    assert f"allowed until {ends} at least, when this ends: the validity of its signer" in (await why(image)).output
+    (entry,) = json.loads((await why(image, "-o", "json")).output)["images"]
+    assert entry["policies"][0]["ends"] == {"at": ends, "what": "the validity of its signer"}
+
+
 async def test_a_pod_is_found_by_its_name_and_a_template_by_its_kind(
     server: FakeAPIServer,
     registry: HTTPRegistry,  # noqa: F811 - the fixture

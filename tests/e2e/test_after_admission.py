@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -152,3 +153,25 @@ def test_m04_what_runs_is_judged_again_when_it_is_denied_and_is_not_evicted_for_
     assert "is on the policy's deny list" in preview["examples"][0]
     assert lab.cluster.get("pod", "web", "-n", namespace)["status"]["phase"] == "Running"
     assert told(lab, namespace, "ImageDrifted") == []
+
+
+def test_f17_what_could_soon_not_be_started_again_is_told_with_its_pods(lab: Lab, namespace: str) -> None:
+    ends = (datetime.now(UTC) + timedelta(days=10)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    release = {"name": "release", "cosign": {"key": lab.public_key("release")}, "validity": {"notAfter": ends}}
+    policy(lab, namespace, signers=[release])
+    image = lab.push(lab.public, f"after/{namespace}:v1")
+    lab.sign(image, "release")
+    lab.cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(pod(image)))
+    lab.cluster.kubectl("wait", "pod", "web", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+
+    def told_of() -> str:
+        status = lab.cluster.get("tp", "shop", "-n", namespace)["status"]
+        ending = status.get("ending")
+        assert ending, status
+        assert ending["first"] == ends
+        (example,) = ending["examples"]
+        (expiring,) = [one for one in status["conditions"] if one["type"] == "Expiring"]
+        assert example in expiring["message"], expiring
+        return str(example)
+
+    assert until(told_of, "what ends, and whose", 90) == f"{namespace}/web: until {ends}: the validity of its signer"

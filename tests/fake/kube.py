@@ -116,8 +116,9 @@ def _merged(into: Document, patch: Document) -> Document:
     for key, value in patch.items():
         if value is None:
             into.pop(key, None)
-        elif isinstance(value, dict) and isinstance(into.get(key), dict):
-            into[key] = _merged(into[key], value)
+        elif isinstance(value, dict):
+            before = into.get(key)
+            into[key] = _merged(before if isinstance(before, dict) else {}, value)
         else:
             into[key] = value
     return into

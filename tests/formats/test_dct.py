@@ -468,6 +468,11 @@ async def test_t06_metadata_that_has_expired_is_rejected_from_that_moment_on(rol
     end = dt.datetime(2026, 11, 24, 1, tzinfo=dt.UTC)
     proof = await judge(made, about, signer, end - dt.timedelta(microseconds=1))
     assert proof.valid_until == end
+    # What a server signs again is no end.
+    assert proof.ends is not None
+    assert (proof.ends.at == end) is (role not in {"timestamp", "snapshot"})
+    if role not in {"timestamp", "snapshot"}:
+        assert proof.ends.what == f"{role} of {about.subject.repository}"
     for late in (end, end + dt.timedelta(seconds=1)):
         with pytest.raises(Rejected, match=f"^{role}: expired 2026-11-24T01:00:00Z$"):
             await judge(made, about, signer, late)

@@ -53,6 +53,7 @@ from webhook.formats.gpg.spec import GpgSpec
 from webhook.image import Digest, Repository, Subject
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Claim, KeyRef, Rejected, Unavailable, Untrusted
+from webhook.verdict import End
 
 SKEW = dt.timedelta(seconds=limits.MAX_CLOCK_SKEW)
 A, B = openpgp_key("a"), openpgp_key("b")
@@ -311,25 +312,35 @@ async def test_g01_when_it_was_signed(
 
 async def test_a_proof_ends_with_the_first_thing_it_rests_on(registry: FakeRegistry, image: Digest) -> None:
     seconds = subpacket(EXPIRES, (2 * 86_400).to_bytes(4, "big"))
-    for ring, hashed, end in [
-        (certificate(A), [], None),
-        (certificate(A), [seconds], NOW + DAY),
-        (certificate(A, self_signed(A, lasting(310 * DAY))), [], NOW + 10 * DAY),
-        (certificate(A, self_signed(A, lasting(310 * DAY))), [seconds], NOW + DAY),
-        # From then on the key may be another.
-        (certificate(A, self_signed(A), self_signed(A, at=NOW + 5 * DAY)), [], NOW + 5 * DAY - SKEW),
-        (certificate(A, self_signed(A, subpacket(EXPIRES, (301 * 86_400).to_bytes(4, "big")))), [], NOW + DAY),
+    named = f"key GPG:{A.fingerprint}"
+    expiring = self_signed(A, subpacket(EXPIRES, (301 * 86_400).to_bytes(4, "big")))
+    for ring, hashed, end, ends in [
+        (certificate(A), [], None, None),
+        (certificate(A), [seconds], NOW + DAY, End(NOW + DAY, "the signature itself")),
+        (certificate(A, self_signed(A, lasting(310 * DAY))), [], NOW + 10 * DAY, End(NOW + 10 * DAY, named)),
+        (
+            certificate(A, self_signed(A, lasting(310 * DAY))),
+            [seconds],
+            NOW + DAY,
+            End(NOW + DAY, "the signature itself"),
+        ),
+        # From then on the key may be another, which need not be its end.
+        (certificate(A, self_signed(A), self_signed(A, at=NOW + 5 * DAY)), [], NOW + 5 * DAY - SKEW, None),
+        (certificate(A, expiring), [], NOW + DAY, End(NOW + DAY, named)),
+        # An older one holds when the newest does no more.
+        (certificate(A, self_signed(A, at=A.created), expiring), [], NOW + DAY, None),
     ]:
         registry.documents.clear()
         sign_gpg(registry, PATH, image, A, hashed=hashed)
         [proof], _, _ = await judged(gpg(ring), claim_of(image), registry)
-        assert proof.valid_until == end
+        assert (proof.valid_until, proof.ends) == (end, ends)
         assert proof.signed_at is None
     registry.documents.clear()
     sign_gpg(registry, PATH, image, SUBKEY)
     ring = certificate(A, self_signed(A, lasting(310 * DAY)), bound(A, SUBKEY, lasting(305 * DAY)))
     [proof], _, _ = await judged(gpg(ring), claim_of(image), registry)
     assert proof.valid_until == NOW + 5 * DAY
+    assert proof.ends == End(NOW + 5 * DAY, f"key GPG:{SUBKEY.fingerprint}")
 
 
 # ── G-02: who it is ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -41,7 +41,7 @@ from webhook.formats._hardware import InHardware, hold
 from webhook.image import Digest
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Claim, Device, HardwareEvidence, HardwareKind, Rejected, Untrusted, format_of
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 
@@ -614,6 +614,7 @@ def test_h01_a_key_that_signed_and_is_not_vouched_for_does_not_count() -> None:
 def test_h12_a_trusted_time_is_the_time_that_counts() -> None:
     proof = Proof("cosign", key("a").fingerprint, "x")
     assert check(proof, DEVICE).valid_until == NOW + YEAR
+    assert check(proof, DEVICE).ends == End(NOW + YEAR, "the evidence about YubiKey")
     sooner = Proof("cosign", key("a").fingerprint, "x", valid_until=NOW + YEAR / 2)
     assert check(sooner, DEVICE).valid_until == NOW + YEAR / 2
     signed = Proof("cosign", key("a").fingerprint, "x", signed_at=NOW)

@@ -25,7 +25,7 @@ from webhook.formats.cosign.spec import CosignSpec
 from webhook.image import Digest, Repository, Subject
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Claim, HardwareEvidence, KeyRef, Rejected, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof
 
 DIGEST = Digest(f"sha256:{'a' * 64}")
 OTHER = Digest(f"sha256:{'b' * 64}")
@@ -91,7 +91,7 @@ def test_a_bundle_logged_by_rekor_1(instance: Sigstore, body: Callable[[Made], J
     made = proof(keyless(instance), bundled(instance.bundle(STATEMENT, body=body, version=version)))
     assert (made.identity, made.signed_at) == (f"issuer={ISSUER},subject={SUBJECT}", NOW)
     assert made.statement == STATEMENT
-    assert made.valid_until is None
+    assert (made.valid_until, made.ends) == (None, None)
     assert made.serial == f"{int(made.serial or '', 16):x}"
     assert made.log_index == len(instance.log.leaves) - 1
     assert made.keys == (key("keyless").fingerprint,)
@@ -519,9 +519,11 @@ def test_c08_a_log_without_a_clock_counts_by_the_timestamp_or_else_now(instance:
     )
     found = proof(by_key, undated)
     assert (found.signed_at, found.valid_until) == (None, NOW + DAY)
+    assert found.ends == End(NOW + DAY, "a transparency log of its trust root")
     assert refused(by_key, undated, now=NOW + 2 * DAY) == WINDOWS["tlogs"]
     open_ended = build(key=signer.pem, tlog="require", trustRoot=instance.trusted_root())
-    assert proof(open_ended, undated).valid_until is None
+    lasting = proof(open_ended, undated)
+    assert (lasting.valid_until, lasting.ends) == (None, None)
 
 
 def test_c08_one_key_listed_twice_counts_in_either_window(instance: Sigstore) -> None:

@@ -53,7 +53,7 @@ from webhook.formats.notation.spec import NotationSpec, TrustStore
 from webhook.image import Digest
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Claim, KeyRef, Rejected, Unavailable, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof
 
 PATH = "shop/app"
 FORMS: tuple[Form, ...] = ("jws", "cose")
@@ -64,6 +64,7 @@ AUTHORITY_SIGNS = "notary.x509.signingAuthority"
 ROOT = authority("Root")
 BETWEEN = authority("Between", ROOT)
 SIGNER = party("Signer", BETWEEN)
+SUBJECT = SIGNER.certificate.subject.rfc4514_string()
 OTHER_ROOT = authority("Other Root")
 TSA_ROOT = authority("TSA Root", begins=NOW - 90 * DAY, ends=NOW + 900 * DAY)
 STAMPING = (
@@ -392,10 +393,11 @@ async def test_n04_an_expired_signature_is_refused_and_one_second_before_it_is_n
     signed = Signed(form=form, expiry=NOW + 60 * SECOND)
     proof = await signed.proof(CA, NOW + 59 * SECOND)
     assert proof.valid_until == NOW + 60 * SECOND
+    assert proof.ends == End(NOW + 60 * SECOND, "the signature itself")
     assert await signed.refusal(CA, NOW + 60 * SECOND) == "it expired at 2026-11-24T00:39:00+00:00"
     logged = await signed.proof(CA, NOW + 60 * SECOND, override={"expiry": "log"})
     assert logged.logged == ("expiry: it expired at 2026-11-24T00:39:00+00:00",)
-    assert logged.valid_until == NOW + DAY
+    assert (logged.valid_until, logged.ends) == (NOW + DAY, End(NOW + DAY, f"certificate {SUBJECT}"))
 
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -406,7 +408,11 @@ async def test_without_a_timestamp_every_certificate_must_be_valid_now(form: For
         party("Signer", authority("Between", ROOT, ends=NOW + 60 * SECOND)),
     ):
         signed = Signed(short, form)
-        assert (await signed.proof(CA, NOW + 60 * SECOND)).valid_until == NOW + 60 * SECOND
+        proof = await signed.proof(CA, NOW + 60 * SECOND)
+        assert proof.valid_until == NOW + 60 * SECOND
+        ending = short if short.issuer is BETWEEN else short.issuer
+        assert ending is not None
+        assert proof.ends == End(NOW + 60 * SECOND, f"certificate {ending.certificate.subject.rfc4514_string()}")
         assert "are valid from" in await signed.refusal(CA, NOW + 61 * SECOND)
     assert "are valid from" in await Signed(party("Signer", BETWEEN, begins=NOW + SECOND), form).refusal(CA)
     await Signed(party("Signer", BETWEEN, begins=NOW), form).proof(CA)
@@ -416,7 +422,7 @@ async def test_without_a_timestamp_every_certificate_must_be_valid_now(form: For
 async def test_a_timestamp_keeps_a_signature_beyond_the_end_of_its_certificates(form: Form) -> None:
     signed = Signed(form=form, stamp=stamped_by(TSA))
     proof = await signed.proof(STAMPED, NOW + 400 * DAY)
-    assert (proof.signed_at, proof.valid_until) == (NOW, None)
+    assert (proof.signed_at, proof.valid_until, proof.ends) == (NOW, None, None)
     # Nobody is trusted with times: then the certificates have to be valid now, and the timestamp is nothing.
     assert "are valid from" in await signed.refusal(CA, NOW + 400 * DAY)
     assert (await signed.proof(CA)).signed_at is None
@@ -429,8 +435,27 @@ async def test_with_a_tsa_store_a_timestamp_is_wanted(form: Form) -> None:
     assert (await bare.proof(late)).valid_until == NOW + DAY
     assert "no timestamp" in await bare.refusal(late, NOW + 2 * DAY)
     stamped = Signed(form=form, stamp=stamped_by(TSA))
-    assert (await stamped.proof(late)).signed_at is None
+    proof = await stamped.proof(late)
+    assert (proof.signed_at, proof.valid_until) == (None, NOW + DAY)
     assert (await stamped.proof(late, NOW + 2 * DAY)).signed_at == NOW
+
+
+@BOTH
+async def test_f17_what_a_timestamp_will_keep_does_not_end_with_its_certificates(form: Form) -> None:
+    late = {**STAMPED, "timestamp": "afterCertExpiry"}
+    ends = End(NOW + DAY, f"certificate {SUBJECT}")
+    kept = Signed(form=form, stamp=stamped_by(TSA))
+    assert (await kept.proof(late)).ends is None
+    assert (await kept.proof(late, NOW + 2 * DAY)).ends is None
+    # One that nobody trusts with times, or that is of another time, or none at all: nothing will stand in.
+    assert (await kept.proof(CA)).ends == ends
+    strange = Signed(form=form, stamp=lambda _: b"garbage")
+    outside = Signed(form=form, stamp=stamped_by(TSA, NOW - 2 * DAY))
+    for signed in (strange, outside, Signed(form=form)):
+        assert (await signed.proof(late)).ends == ends
+        assert "could not" not in await signed.refusal(late, NOW + 2 * DAY)
+    # What is not enforced ends nothing.
+    assert (await Signed(form=form).proof(CA, override={"authenticTimestamp": "log"})).ends is None
 
 
 @BOTH
@@ -474,7 +499,8 @@ async def test_n07_each_scheme_has_its_own_store(form: Form) -> None:
 @BOTH
 async def test_the_word_of_a_signing_authority_is_its_time(form: Form) -> None:
     signed = Signed(form=form, scheme=AUTHORITY_SIGNS)
-    assert (await signed.proof(SERVICE, NOW + 400 * DAY)).valid_until is None
+    proof = await signed.proof(SERVICE, NOW + 400 * DAY)
+    assert (proof.valid_until, proof.ends) == (None, None)
     outside = Signed(form=form, scheme=AUTHORITY_SIGNS, signed_at=NOW - 2 * DAY)
     assert "when not all of its certificates were valid" in await outside.refusal(SERVICE)
 
@@ -520,7 +546,26 @@ async def test_n08_what_issuers_say_decides(form: Form) -> None:
 
 async def test_n08_a_proof_holds_no_longer_than_what_issuers_said() -> None:
     answer = ocsp_answer(ASKED, ends=NOW + 60 * SECOND)
-    assert (await telling(Signed(ASKED), ocsp=answer).proof(CA)).valid_until == NOW + 60 * SECOND
+    proof = await telling(Signed(ASKED), ocsp=answer).proof(CA)
+    # Its issuer will say it again; so that does not end, nor is it a list.
+    assert (proof.valid_until, proof.ends and proof.ends.at, proof.lists) == (NOW + 60 * SECOND, NOW + DAY, ())
+
+
+async def test_f31_a_proof_names_the_revocation_lists_that_it_rests_on() -> None:
+    url = "http://crl.test/root.crl"
+    between = authority("Between", ROOT, more=(list_at([url]),))
+    signed = Signed(party("Listed", between, more=(list_at([CRL, "http://second.test/"]),)))
+    telling(signed, crl=revocation_list(between, ends=NOW + 60 * SECOND))
+    signed.registry.documents[url] = revocation_list(ROOT, ends=NOW + 90 * SECOND)
+    proof = await signed.proof(CA)
+    assert proof.lists == (End(NOW + 60 * SECOND, CRL), End(NOW + 90 * SECOND, url))
+    # Its issuer makes another: the signature does not end with it.
+    assert (proof.valid_until, proof.ends and proof.ends.at) == (NOW + 60 * SECOND, NOW + DAY)
+    # Where nothing follows from it, nothing rests on it.
+    assert (await signed.proof(CA, level="permissive")).lists == ()
+    # Where a responder tells, nobody looks at a list.
+    answered = telling(Signed(ASKED), ocsp=ocsp_answer(ASKED), crl=revocation_list(BETWEEN))
+    assert (await answered.proof(CA)).lists == ()
 
 
 @pytest.mark.parametrize(
@@ -670,6 +715,7 @@ async def test_n06_a_timestamp_of_a_revoked_authority_is_refused(form: Form) -> 
     documents[CLOCK_CRL] = revocation_list(TSA_ROOT, ends=NOW + 60 * SECOND)
     proof = await signed.proof(STAMPED)
     assert (proof.signed_at, proof.valid_until) == (NOW, NOW + 60 * SECOND)
+    assert (proof.ends, proof.lists) == (None, (End(NOW + 60 * SECOND, CLOCK_CRL),))
     documents[CLOCK_CRL] = revocation_list(TSA_ROOT, Entry(LISTED_TSA))
     assert await signed.refusal(STAMPED) == "certificate 0 of its chain: its issuer has revoked it on 2026-11-23"
     del documents[CLOCK_CRL]

@@ -24,6 +24,7 @@ from webhook.formats.cosign.signer import Cosign
 from webhook.formats.cosign.spec import CosignSpec
 from webhook.parsing import Invalid, convert_all
 from webhook.trust import Rejected, Untrusted
+from webhook.verdict import End
 
 SECOND = dt.timedelta(seconds=1)
 ROOT = issue("acme root", ca=True, ends=NOW + 100 * DAY)
@@ -84,10 +85,13 @@ def test_a_chain_to_the_root_now_holds_until_its_first_certificate_ends() -> Non
         fingerprint = SigningKey(ROOT.key).fingerprint
         assert found.identity == f"issuer={fingerprint},subject=email:release@acme.test"
         assert (found.signed_at, found.valid_until) == (None, NOW + 30 * DAY)
+        assert found.ends == End(NOW + 30 * DAY, "certificate CN=release,O=Acme\\, Inc.,C=DE")
         assert found.serial == f"{by.certificate.serial_number:x}"
         assert found.keys == (SigningKey(by.key).fingerprint, fingerprint)
     under = leaf(INTERMEDIATE, ends=NOW + 90 * DAY)
-    assert proof(signer(between=[INTERMEDIATE]), signed(under)).valid_until == NOW + 50 * DAY
+    found = proof(signer(between=[INTERMEDIATE]), signed(under))
+    assert found.valid_until == NOW + 50 * DAY
+    assert found.ends == End(NOW + 50 * DAY, "certificate CN=acme intermediate")
 
 
 def test_intermediates_come_from_the_policy_or_with_the_signature() -> None:
@@ -207,7 +211,7 @@ def test_c09_a_timestamp_proves_that_the_chain_was_valid_then() -> None:
     wanted = signer(between=[INTERMEDIATE], timestamp=TSA)
     later = NOW + 365 * DAY
     found = proof(wanted, stamped(by, NOW), now=later)
-    assert (found.signed_at, found.valid_until) == (NOW, None)
+    assert (found.signed_at, found.valid_until, found.ends) == (NOW, None, None)
     assert "leads to no trusted one" in refused(wanted, signed(by), now=later)
     # The intermediate had ended when the leaf, which had not, signed.
     long_lived = leaf(INTERMEDIATE, ends=NOW + 90 * DAY)
@@ -240,7 +244,7 @@ def test_c11_a_log_entry_that_is_demanded_dates_the_signature() -> None:
     made = Made(message, STATEMENT, signature, by.pem.decode())
     content["verificationMaterial"]["tlogEntries"] = [instance.log.entry(sigstore.dsse(made), NOW)]
     found = proof(wanted, bundled(content), now=NOW + 365 * DAY)
-    assert (found.signed_at, found.log_index, found.valid_until) == (NOW, 0, None)
+    assert (found.signed_at, found.log_index, found.valid_until, found.ends) == (NOW, 0, None, None)
     assert refused(wanted, signed(by)) == "no log entry, which the policy demands"
     # Where no entry is demanded none is looked at, right or wrong, and the present counts.
     content["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = "x"
@@ -263,6 +267,7 @@ def test_an_entry_of_a_log_without_a_clock_holds_no_longer_than_the_logs_key() -
     content["verificationMaterial"]["tlogEntries"] = [instance.log_v2.entry(sigstore.hashedrekord_v2(made), None)]
     found = proof(signer(tlog="require", trustRoot=instance.trusted_root(edit)), bundled(content))
     assert found.valid_until == NOW + 5 * DAY
+    assert found.ends == End(NOW + 5 * DAY, "a transparency log of its trust root")
 
 
 def test_another_key_than_the_certificates() -> None:

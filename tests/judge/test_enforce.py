@@ -244,6 +244,7 @@ def test_json_has_one_object_per_image() -> None:
         {
             "name": "shop/p",
             "satisfied": True,
+            "ends": None,
             "signers": [
                 {
                     "name": "a",
@@ -258,8 +259,24 @@ def test_json_has_one_object_per_image() -> None:
             "exception": None,
             "outage": None,
         },
-        {"name": "cluster/q", "satisfied": False, "signers": [], "attestations": [], "exception": None, "outage": None},
-        {"name": "cluster/r", "satisfied": None, "signers": [], "attestations": [], "exception": None, "outage": None},
+        {
+            "name": "cluster/q",
+            "satisfied": False,
+            "ends": None,
+            "signers": [],
+            "attestations": [],
+            "exception": None,
+            "outage": None,
+        },
+        {
+            "name": "cluster/r",
+            "satisfied": None,
+            "ends": None,
+            "signers": [],
+            "attestations": [],
+            "exception": None,
+            "outage": None,
+        },
     ]
     assert first["reasons"] == [
         f"{PLACE} x:v1 ({DIGEST[:19]}…): policy cluster/q: no signature. Fix: sign it [warn only]",

@@ -46,7 +46,7 @@ def exported() -> dict[str, list[dict[str, str]]]:
     for states, gauge in (
         (("in_force", "unresolved", "broken"), metrics.policies),
         (("in_force", "not_approved", "expired", "used_up", "broken"), metrics.exceptions),
-        ((*ENDING_KINDS, "exception"), metrics.expiry),
+        ((*ENDING_KINDS, "exception", "signature", "crl"), metrics.expiry),
         (ENDING_KINDS, metrics.ended),
         (tuple(CONFIGURATIONS.values()), metrics.in_place),
     ):

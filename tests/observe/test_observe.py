@@ -1,5 +1,6 @@
 """What is told about reviews: bounded, without secrets, and never in the way (attacks D-09, S-08)."""
 
+import datetime as dt
 import io
 import json
 import logging
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from webhook import limits
+from webhook.observe.lists import RevocationLists
 from webhook.observe.log import LogFormat, ReviewLine, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
-from webhook.verdict import Proof, Satisfied, Unknown, Unsatisfied
+from webhook.verdict import End, Proof, Satisfied, Unknown, Unsatisfied
 
 
 class Stream:
@@ -147,3 +150,48 @@ def test_s08_as_text_nobody_outside_can_write_a_line_of_ours(monkeypatch: pytest
     assert failed.endswith("Z ERROR unforeseen")
     assert all(one.startswith("    | ") for one in trace)
     assert trace[-1] == "    | forged"
+
+
+def test_f31_a_revocation_list_is_told_of_as_long_as_somebody_relies_on_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    seconds = 0.0
+    lists = RevocationLists(lambda: seconds)
+    assert lists.first() is None
+    day, now = dt.timedelta(days=1), dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+    lists.relied_on([End(now + day, "a"), End(now + 2 * day, "b")])
+    assert lists.first() == now + day
+    # Its issuer has made another; a server that still has the old one changes nothing.
+    lists.relied_on([End(now + 3 * day, "a")])
+    lists.relied_on([End(now + day, "a")])
+    assert lists.first() == now + 2 * day
+    # A metric cannot say which it is; each new one is a line of the log.
+    assert [record.getMessage() for record in caplog.records] == [
+        f"revocation list {name} holds until 2026-11-{day_}T00:00:00+00:00"
+        for name, day_ in (("a", 27), ("b", 28), ("a", 29))
+    ]
+    seconds = limits.LIST_SECONDS / 2
+    lists.relied_on([End(now + 3 * day, "a")])
+    # Nobody needs the other any more.
+    seconds = limits.LIST_SECONDS + 1
+    assert lists.first() == now + 3 * day
+    lists.relied_on([])
+    assert list(lists._known) == ["a"]
+    seconds = 2 * limits.LIST_SECONDS
+    assert lists.first() is None
+
+
+def test_d09_so_many_revocation_lists_are_kept_and_those_that_are_used() -> None:
+    lists, now = RevocationLists(lambda: 0.0), dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+    lists.relied_on([End(now, "used")])
+    for i in range(limits.MAX_LISTS + 10):
+        lists.relied_on([End(now, str(i)), End(now, "used")])
+    assert len(lists._known) == limits.MAX_LISTS
+    assert {"used", str(limits.MAX_LISTS + 9)} <= lists._known.keys()
+    assert "0" not in lists._known
+
+
+def test_f31_what_is_proven_tells_of_the_lists_that_it_rests_on() -> None:
+    metrics, now = Metrics(), dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+    metrics.verified("notation", Satisfied(frozenset({Proof("notation", "i", "x", lists=(End(now, "http://crl/"),))})))
+    assert metrics.lists.first() == now
+    assert "http://crl/" not in metrics.render().decode()

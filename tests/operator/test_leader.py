@@ -399,7 +399,7 @@ async def test_f25_a_key_that_is_in_force_although_nobody_can_be_asked_is_told_i
 
     async def told() -> tuple[str, str]:
         await lab.policies.read_remote_keys()
-        await lab.leader.write_statuses()
+        await lab.leader.statuses.write()
         condition = lab.kube.objects[path]["status"]["conditions"][1]
         assert (condition["type"], condition["status"]) == ("SignersResolved", "True")
         return condition["reason"], condition["message"]

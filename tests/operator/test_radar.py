@@ -18,7 +18,7 @@ from webhook.observe.metrics import Metrics
 from webhook.operator.radar import SOON, SignerEnding, condition, first_ends, is_over
 from webhook.policy.document import API_VERSION
 from webhook.policy.require import Name, parse_require
-from webhook.verdict import PolicyKey
+from webhook.verdict import End, PolicyKey
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 PATH = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies/web"
@@ -216,3 +216,50 @@ async def test_d09_the_metrics_name_kinds_and_nothing_else(lab: Lab) -> None:
     )
     assert seconds("exception") == float("inf")
     assert "Acme" not in json.dumps(metrics.render().decode())
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ({"images": 2, "first": "2026-12-01T00:00:00Z", "examples": ["shop/web: until …"]}, True),
+        ({"images": 2, "first": "2026-12-01T00:00:00Z"}, True),
+        ({"images": "many", "first": "2026-12-01T00:00:00Z"}, False),
+        ({"images": 2, "first": "tomorrow"}, False),
+        ({"images": 2}, False),
+        ("soon", False),
+        (None, False),
+    ],
+)
+def test_d01_whatever_somebody_writes_into_a_status_is_read_or_is_not_there(ending: object, told: bool) -> None:
+    status, reason, message = condition([], ["**"], NOW, Name("a"), {"ending": ending})
+    assert (status, reason) == (("True", "RunningEndsSoon") if told else ("False", "NothingEndsSoon"))
+    assert ("2 images of running containers could not be started again from 2026-12-01T00:00:00Z on" in message) is told
+    assert condition([], ["**"], NOW, Name("a"), {"verdicts": ending})[0] == "False"
+
+
+def test_what_runs_and_ends_stands_beside_what_has_ended() -> None:
+    running = {"ending": {"images": 1, "first": "2026-12-01T00:00:00Z", "examples": ["shop/web: until …"]}}
+    ends = [ending("a", -1), ending("a", 400)]
+    assert condition(ends, ["**"], NOW, Name("a"))[1] == "PartlyExpired"
+    _, reason, message = condition(ends, ["**"], NOW, Name("a"), running)
+    assert reason == "EndsSoon"
+    assert message.endswith(
+        "Concerned: **. 1 images of running containers could not be started again from 2026-12-01T00:00:00Z on: shop/web: until …"
+    )
+    # What is over stays over.
+    assert condition(ends[:1], ["**"], NOW, Name("a"), running)[1] == "Expired"
+
+
+async def test_what_runs_and_revocation_lists_are_in_the_metrics(lab: Lab) -> None:
+    metrics = Metrics()
+
+    def seconds(kind: str) -> float | None:
+        return metrics.registry.get_sample_value("trusted_images_expiry_timestamp_seconds", {"kind": kind})
+
+    operate._gauge_expiries(metrics, lab.policies, lab.exceptions)
+    assert seconds("signature") == seconds("crl") == float("inf")
+    metrics.running.ends(NOW + DAY, 3)
+    metrics.lists.relied_on([End(NOW + 2 * DAY, "http://crl.test/")])
+    assert (seconds("signature"), seconds("crl")) == ((NOW + DAY).timestamp(), (NOW + 2 * DAY).timestamp())
+    metrics.running.clear()
+    assert seconds("signature") == float("inf")

@@ -182,6 +182,9 @@ def report(finished: dt.datetime | str) -> dict[str, Any]:
 async def test_an_attestation_is_young_enough(by: Stating, end: dt.datetime) -> None:
     (proofs, reasons, _) = await judge(attested(by, types=(VULN,), max_age=2 * HOUR))
     assert ([proof.valid_until for proof in proofs], reasons) == ([end], [])
+    ((told,),) = ([proof.ends for proof in proofs],)
+    assert told is not None
+    assert told.what == "the age that is accepted of the attestation, 2h"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,8 @@ async def test_a_type_that_defines_no_time_needs_a_trusted_one() -> None:
 async def test_a_proof_that_rests_on_the_present_time_is_kept_for_a_moment() -> None:
     moment = NOW + dt.timedelta(seconds=limits.NOW_SECONDS)
     ((proof,), _, _) = await judge(attested(Stating(), where="now > timestamp('2026-01-01T00:00:00Z')"))
-    assert proof.valid_until == moment
+    # It will be asked again; when it ends nobody can tell.
+    assert (proof.valid_until, proof.ends) == (moment, None)
     ((proof,), _, _) = await judge(attested(Stating(), where="true"))
     assert proof.valid_until is None
     ((proof,), _, _) = await judge(attested(Stating(valid_until=NOW), where="now > timestamp(0)"))

@@ -10,7 +10,7 @@ from webhook import limits
 from webhook.image import Digest, Repository, Subject
 from webhook.policy.window import Windowed, shown, span
 from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof
 
 DAY = dt.timedelta(days=1)
 T = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
@@ -103,6 +103,17 @@ def test_c08_a_signature_of_times_to_come_is_not_fresh() -> None:
 def test_v01_a_signature_without_a_trusted_time_has_no_age() -> None:
     with pytest.raises(Rejected, match="the signature has no trusted time, so no age, and at most 24h is accepted"):
         check(Windowed(Timed(), max_age=DAY))
+
+
+def test_f17_what_of_a_signature_ends_by_the_policy_is_told() -> None:
+    by_validity = check(Windowed(Timed(), not_after=T + DAY))
+    assert by_validity.ends == End(T + DAY, "the validity of its signer")
+    # Of a signature of a trusted time that does not matter any more.
+    assert check(Windowed(Timed(T), not_after=T + DAY)).ends is None
+    by_age = check(Windowed(Timed(T), not_after=T + DAY, max_age=3 * DAY))
+    assert by_age.ends == End(T + 3 * DAY, "the age that is accepted of the signature, 72h")
+    # What its own signer knows to hold for a shorter time may be renewed, and ends nothing.
+    assert check(Windowed(Timed(None, T), None, T + DAY)).ends == by_validity.ends
 
 
 @pytest.mark.parametrize(

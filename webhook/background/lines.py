@@ -6,7 +6,7 @@ from typing import Literal, assert_never
 
 from webhook import limits
 from webhook.judge import explain
-from webhook.verdict import Allowed, Denied, Judgement, Mode, PolicyKey, Ruling, Uncovered, Undecided
+from webhook.verdict import Allowed, Denied, End, ExceptionKey, Judgement, Mode, PolicyKey, Ruling, Uncovered, Undecided
 
 Ending = Literal["allowed", "denied", "undecided", "excused"]
 """What became of an image under a policy; `excused`: an exception lets it past."""
@@ -14,7 +14,11 @@ Ending = Literal["allowed", "denied", "undecided", "excused"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One image under one policy. `policy` None: no policy speaks about it, and `ending` means nothing. `text`: why, unless it is allowed."""
+    """One image under one policy. `policy` None: no policy speaks about it, and `ending` means nothing. `text`: why, unless it is allowed.
+
+    `ends`: with what it would not be admitted any more, though it is now; None: with nothing that is known. `excuse`: the exception
+    that lets it past.
+    """
 
     where: str
     image: str
@@ -22,6 +26,8 @@ class Line:
     ending: Ending
     mode: Mode = "enforce"
     text: str = ""
+    ends: End | None = None
+    excuse: ExceptionKey | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -43,7 +49,14 @@ def _lines(judgements: Iterable[Judgement]) -> Iterator[Line]:
             ending = _ending(one)
             text = "" if ending == "allowed" else explain.sentence(one)[: limits.MAX_REPORTED_TEXT]
             for place in one.places:
-                yield Line(place, one.image, one.policy, ending, one.mode, text)
+                excuse = None if one.excuse is None else one.excuse.key
+                yield Line(place, one.image, one.policy, ending, one.mode, text, _end(one), excuse)
+
+
+def _end(ruling: Ruling) -> End | None:
+    if ruling.excuse is not None:
+        return End(ruling.excuse.expires_at, f"exception {ruling.excuse.key}")
+    return ruling.outcome.ends if isinstance(ruling.outcome, Allowed) else None
 
 
 def _ending(ruling: Ruling) -> Ending:

@@ -22,7 +22,10 @@ from webhook.background.rescan import Result
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.configuration import owner_of
+from webhook.operator.events import timestamp
 from webhook.operator.installation import Installation
+from webhook.operator.radar import SOON
+from webhook.verdict import End
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +59,14 @@ APIS: Final = (
 
 
 def results_of(
-    results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]], drifts: Iterable[Drift]
+    results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]], drifts: Iterable[Drift], now: datetime
 ) -> dict[str, list[Document]]:
-    """By namespace, what its report says: one result for each policy, image and ending, with the Pods it is about."""
+    """By namespace, what its report says: one result for each policy, image and ending, with the Pods it is about.
+
+    With `endsAt` and `ends` where it ends soon, counted from `now`.
+    """
     found: dict[tuple[str, str, str, str, str], tuple[Line, list[Pod]]] = {}
+    ends: dict[tuple[str, str, str, str, str], End] = {}
     for sight, result in results.items():
         pods = sights.get(sight)
         if not pods:
@@ -69,9 +76,14 @@ def results_of(
             if line.policy is not None:
                 key = (namespace, str(line.policy), line.image, _result(line), line.text)
                 found.setdefault(key, (line, []))[1].extend(pods.values())
+                if line.ends is not None and line.ends.at - now < SOON:
+                    ends[key] = min(line.ends, ends.get(key, line.ends))
     by_namespace: dict[str, list[Document]] = {}
-    for (namespace, policy, image, ending, _), (line, of_line) in found.items():
+    for key, (line, of_line) in found.items():
+        namespace, policy, image, ending, _ = key
         about = {"image": image, "mode": line.mode, "pods": str(len(of_line))}
+        if key in ends:
+            about |= {"endsAt": timestamp(ends[key].at), "ends": ends[key].what}
         shown = _entry(policy, "image", ending, line.text or "it satisfies the policy", about)
         shown["resources"] = [_pod(pod.namespace, pod.name, pod.uid) for pod in _first(of_line)]
         by_namespace.setdefault(namespace, []).append(shown)

@@ -25,15 +25,18 @@ from webhook.background.waiting import Waiting
 from webhook.image import Digest, ImageReference, parse_reference
 from webhook.judge.workload import Placed, Question
 from webhook.memory.store import PolicyStore, Snapshot
+from webhook.operator.radar import SOON
 from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
 from webhook.trust import Resolved
-from webhook.verdict import Denied, Judgement, PolicyKey, Ruling
+from webhook.verdict import Allowed, Denied, End, Judgement, Outcome, PolicyKey, Ruling
 
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
 _SCOPE_SECONDS: Final = 30.0
+_AFTER_END: Final = timedelta(seconds=1)
+"""At the very end most things still hold."""
 _STEP: Final = 200
 """Kinds of Pods judged before whoever writes about them has a turn."""
 
@@ -336,6 +339,14 @@ class Rescan:
         self._tries[sight] = wait
         self._again[sight] = self.clock().timestamp() + wait
 
+    def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
+        """Judges it again when something of it has ended, unless that is done anyhow by then."""
+        now = self.clock()
+        ends = (line.ends.at + _AFTER_END for line in (*result.runs, *result.written) if line.ends is not None)
+        soon = [end.timestamp() for end in ends if now < end < now + self.every]
+        if soon:
+            self._again[sight] = min([*soon, self._again.get(sight, math.inf)])
+
     def _forget(self) -> None:
         """Drops what is known of what has ended."""
         for sight in self.results.keys() - self.pods.sights.keys():
@@ -362,7 +373,7 @@ class Rescan:
             self.results.pop(packed, None)
             return
         judgements, strangers = await self._judge_running(sight)
-        written = lines_of(await self.asked.judgements(sight.question, _deadline()))
+        written = lines_of(await self._judgements(sight.question))
         twins, unread = await self._twins(sight, judgements, written, strangers)
         runs = lines_of(judgements)
         if twins:
@@ -376,6 +387,7 @@ class Rescan:
         for line in (*runs, *written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
+        self._look_when_it_ends(packed, result)
         others: dict[tuple[str, Digest | None], bool | None] = {}
         for pod in list(self.pods.sights.get(packed, {}).values()):
             await self._compare(pod, sight, result, strangers, others)
@@ -472,7 +484,16 @@ class Rescan:
             for one in question.images
             if one.where in images
         )
-        return await self.asked.judgements(replace(question, images=placed), _deadline())
+        return await self._judgements(replace(question, images=placed))
+
+    async def _judgements(self, question: Question) -> Sequence[Judgement]:
+        """What the images of a question get. Where something ends soon, all evidence is read: some of it may last longer."""
+        said, now = await self.asked.judgements(question, _deadline()), self.clock()
+        if not any(end is not None and end.at - now < SOON for end in map(_end_of, said)):
+            return said
+        again = await self.asked.judgements(replace(question, thorough=True), _deadline())
+        lasting = {(one.places, one.policy): one.outcome for one in again if isinstance(one, Ruling)}
+        return tuple(_lasting(one, lasting) for one in said)
 
     # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _compare(
@@ -581,6 +602,24 @@ def _deadline() -> float:
 
 def _namespace(pods: Mapping[str, Pod]) -> str:
     return next(iter(pods.values())).namespace
+
+
+def _end_of(judgement: Judgement) -> End | None:
+    """With what an image would cease to be allowed."""
+    outcome = judgement.outcome if isinstance(judgement, Ruling) else None
+    return outcome.ends if isinstance(outcome, Allowed) else None
+
+
+def _lasting(judgement: Judgement, lasting: Mapping[tuple[tuple[str, ...], PolicyKey | None], Outcome]) -> Judgement:
+    """The same, as long as was found; what could not be read again lasts as long as was known."""
+    found = lasting.get((judgement.places, judgement.policy)) if isinstance(judgement, Ruling) else None
+    if (
+        not isinstance(judgement, Ruling)
+        or not isinstance(judgement.outcome, Allowed)
+        or not isinstance(found, Allowed)
+    ):
+        return judgement
+    return replace(judgement, outcome=replace(judgement.outcome, ends=found.ends))
 
 
 def _at(written: str, digest: Digest) -> str:

@@ -1,5 +1,6 @@
-"""What policies say of all that runs → counts, and what they would deny: `verdicts` and `preview` of their status. Pure, but for the writer."""
+"""What policies say of all that runs → counts, and what they would deny: `verdicts`, `preview` and `ending` of their status. Pure, but for the writer."""
 
+import heapq
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,11 +17,12 @@ from webhook.kube.client import Kube
 from webhook.kube.writes import Writes
 from webhook.operator.events import timestamp
 from webhook.operator.policies import InForce
+from webhook.operator.radar import SOON
 from webhook.operator.rollout import promotable
 from webhook.policy.afterwards import NEVER
 from webhook.policy.document import API_VERSION
 from webhook.policy.schema import RESOURCES
-from webhook.verdict import PolicyKey
+from webhook.verdict import End, PolicyKey
 
 _log = logging.getLogger(__name__)
 
@@ -36,13 +38,20 @@ class Tally:
     written: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     """Of what would not be admitted: a reason, by the Pod and the place; more than are shown."""
+    ending: Counter[tuple[End, str]] = field(default_factory=Counter)
+    """Of what is admitted and soon will not be: images, by what ends and one of the Pods."""
 
-    def add(self, line: Line, pods: Mapping[str, Pod]) -> None:
+    def add(self, line: Line, pods: Mapping[str, Pod], now: datetime) -> None:
         """One line about images as they are written."""
         self.written[line.ending] += len(pods)
-        if line.ending in {"denied", "undecided"}:
+        ends_soon = line.ending == "allowed" and line.ends is not None and line.ends.at - now < SOON
+        if ends_soon or line.ending in {"denied", "undecided"}:
             pod = min(pods.values(), key=lambda pod: pod.name)
-            self.examples[f"{pod.namespace}/{pod.name}"] = line.text
+            name = f"{pod.namespace}/{pod.name}"
+            if ends_soon and line.ends is not None:
+                self.ending[line.ends, name] += len(pods)
+            else:
+                self.examples[name] = line.text
 
     def status(self) -> dict[str, Any]:
         """The part of the policy's status that this is."""
@@ -54,10 +63,25 @@ class Tally:
                 "undecided": self.written["undecided"],
                 "examples": [text[: limits.MAX_EXAMPLE] for text in shown],
             },
+            "ending": self._ending(),
+        }
+
+    def _ending(self) -> dict[str, Any] | None:
+        """None, where nothing ends soon: then there is no such part. It says times and no spans, so that it stays as it is."""
+        if not self.ending:
+            return None
+        first = heapq.nsmallest(limits.MAX_EXAMPLES, self.ending)
+        shown = [f"{name}: until {timestamp(end.at)}: {end.what}" for end, name in first]
+        return {
+            "images": self.ending.total(),
+            "first": timestamp(first[0][0].at),
+            "examples": [text[: limits.MAX_EXAMPLE] for text in shown],
         }
 
 
-def tallies(results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]]) -> dict[PolicyKey, Tally]:
+def tallies(
+    results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]], now: datetime
+) -> dict[PolicyKey, Tally]:
     """What each policy says that says anything."""
     found: dict[PolicyKey, Tally] = {}
     for sight, result in results.items():
@@ -69,7 +93,7 @@ def tallies(results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str,
                 found.setdefault(line.policy, Tally()).runs[line.ending] += len(pods)
         for line in result.written:
             if line.policy is not None:
-                found.setdefault(line.policy, Tally()).add(line, pods)
+                found.setdefault(line.policy, Tally()).add(line, pods, now)
     return found
 
 
@@ -107,7 +131,7 @@ class Verdicts:
             for key, policy in in_force.items():
                 before = policy.document.get("status") or {}
                 if "verdicts" in before:
-                    self._written[key] = {name: before.get(name) for name in ("verdicts", "preview")}
+                    self._written[key] = {name: before.get(name) for name in ("verdicts", "preview", "ending")}
         for key in filter(lambda key: whole or settled(key), self._due(found, in_force)):
             known = in_force.get(key)
             if known is None:

@@ -209,7 +209,7 @@ async def _operate(
         decider = await stack.enter_async_context(judge)
         what_runs = Background(
             kube, store, decider, installation, metrics.running, dt.timedelta(hours=rescan_hours), hosting.now,
-            lambda: policies.in_force,
+            lambda: policies.in_force, lambda: uses.exceptions.known,
         )  # fmt: skip
         # Given back after the work has ended, or it would be taken again.
         stack.push_async_callback(lease.release)
@@ -320,6 +320,10 @@ def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Excepti
             now = hosting.now()
             in_force = [one.exception for one in exceptions.known.values() if state_of(one, now) == "in_force"]
             return min((one.expires_at for one in in_force if one is not None), default=None)
+        if kind == "signature":
+            return metrics.running.first_end
+        if kind == "crl":
+            return metrics.lists.first()
         ends = (one for known in policies.in_force.values() for one in known.ends)
         return first_ends(ends, hosting.now()).get(kind)
 
@@ -332,7 +336,7 @@ def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Excepti
         ends = (one.ending for known in policies.in_force.values() for one in known.ends)
         return sum(one.kind == kind and one.at <= now for one in ends)
 
-    hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception"], first)
+    hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception", "signature", "crl"], first)
     for kind in ENDING_KINDS:
         metrics.ended.labels(kind).set_function(functools.partial(ended, kind))
     metrics.policies_over.set_function(over)

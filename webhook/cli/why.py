@@ -185,6 +185,7 @@ def _lines(seen: Seen, judgement: Judgement) -> list[str]:
             lines += [f"  because it could not be verified: {cause}" for cause in dict.fromkeys(outcome.causes)]
         case Allowed():
             lines += [f"  {detail}" for detail in explain.details(judgement)]
+            lines += [f"  {end}" for end in (explain.ends(judgement),) if end is not None]
     if judgement.excuse is not None:
         lines.append(f"  {explain.excused(judgement.excuse)}")
     if judgement.tolerance is not None:

@@ -12,6 +12,7 @@ from webhook import limits
 from webhook.formats._keys import PublicKey, public_key_of
 from webhook.parsing import Invalid, quote
 from webhook.trust import Rejected
+from webhook.verdict import End
 
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
@@ -128,6 +129,16 @@ def _first_line(error: Exception) -> str:
 def ends(chain: "Sequence[Certificate]") -> datetime:
     """When the first certificate of a chain ends."""
     return min(certificate.not_valid_after_utc for certificate in chain)
+
+
+def end_of(chain: "Sequence[Certificate]") -> End:
+    """The same, and which certificate it is, as people know it."""
+    first = min(chain, key=lambda certificate: certificate.not_valid_after_utc)
+    try:
+        subject = first.subject.rfc4514_string()
+    except unreadable():
+        subject = ""
+    return End(first.not_valid_after_utc, f"certificate {quote(subject or f'{first.serial_number:x}', 120)}")
 
 
 def extensions_of(certificate: "Certificate") -> "Extensions":

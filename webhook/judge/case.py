@@ -29,7 +29,9 @@ class Case:
     resolved: Resolved | Rejected | Unavailable | None = None
     findings: dict[tuple[Digest, Signer], Finding] = field(default_factory=dict)
     every_proof: bool = False
-    """Whether all evidence counts, because identities are counted or some key is denied; else the first proof ends it."""
+    """Whether all evidence counts, because identities are counted, some key is denied or all is to be read; else the first proof ends it."""
+    thorough: bool = False
+    """Whether everybody's evidence is read, also where somebody's settles it."""
     seconds: float = math.inf
     """For how long all of this is remembered."""
     opened: dict[Repository, Access] = field(default_factory=dict)
@@ -96,7 +98,18 @@ def cases_of(question: Question, snapshot: Snapshot, now: datetime) -> tuple[lis
         every_proof = any(policy.terms.deny.names_signers for policy in match.denying) or any(
             policy.require is not None and require.needs_all_proofs(policy.require) for policy in match.covering
         )
-        cases.append(Case(named, image, match.covering, match.denying, match.uncertain, now, every_proof=every_proof))
+        cases.append(
+            Case(
+                named,
+                image,
+                match.covering,
+                match.denying,
+                match.uncertain,
+                now,
+                every_proof=every_proof or question.thorough,
+                thorough=question.thorough,
+            )
+        )
     return settled, cases
 
 

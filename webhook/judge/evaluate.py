@@ -128,7 +128,7 @@ class Judge:
         pending = []
         for case in cases:
             self._recall(case, keychain)
-            known = judgements_on(case)
+            known = _settled(case)
             if known is None:
                 pending.append(case)
             else:
@@ -250,7 +250,7 @@ class Judge:
             # A digest that was written is what the evidence must be about: no need to see the image first.
             if case.wants_children:
                 await asyncio.wait(tasks)
-            if case.subject is not None and judgements_on(case) is None:
+            if case.subject is not None and _settled(case) is None:
                 turns = asyncio.Semaphore(limits.MAX_FOUND_AT_ONCE)
                 tasks += [
                     asyncio.create_task(self._find(case, signer, Claim(subject), keychain, registry, turns))
@@ -258,7 +258,7 @@ class Judge:
                     if (subject.digest, signer) not in case.findings
                 ]
             waiting = set(tasks)
-            while waiting and judgements_on(case) is None:
+            while waiting and _settled(case) is None:
                 _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if waiting and any(
                 isinstance(one, Ruling) and isinstance(one.outcome, Denied) for one in judgements_on(case) or ()
@@ -375,6 +375,15 @@ class _Tally:
             return Unknown(tuple(self.causes))
         found = tuple(self.reasons or self.unrelated)
         return Unsatisfied(found or (f"it carries no {self.looked_for}",), absent=not found)
+
+
+def _settled(case: Case) -> list[Judgement] | None:
+    """What every policy says, once enough of the evidence is known, or all of it where that is asked for."""
+    if case.thorough and case.subject is not None:
+        missing = ((one.digest, signer) not in case.findings for one, signer in case.demands(case.subject))
+        if any(missing):
+            return None
+    return judgements_on(case)
 
 
 # ── keeping and waiting ──────────────────────────────────────────────────────────────────────────────────────────────

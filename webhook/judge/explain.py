@@ -139,6 +139,12 @@ def logged(ruling: Ruling) -> tuple[str, ...]:
     return tuple(sorted({f"signed by {proof.identity}, {text}" for proof in proofs for text in proof.logged}))
 
 
+def ends(ruling: Ruling) -> str | None:
+    """With what an image that is allowed will not be any more; None: with nothing that is known."""
+    end = ruling.outcome.ends if isinstance(ruling.outcome, Allowed) else None
+    return None if end is None else f"allowed until {_moment(end.at)} at least, when this ends: {end.what}"
+
+
 def details(ruling: Ruling) -> list[str]:
     """What is known of the proofs beyond who made them, one line for each of which something is."""
     proofs = ruling.outcome.proofs if isinstance(ruling.outcome, Allowed) else ()
@@ -196,6 +202,7 @@ def as_json(judgements: Iterable[Judgement], verdicts: Mapping[str, Verdict]) ->
                 {
                     "name": str(ruling.policy),
                     "satisfied": _satisfied(ruling.outcome),
+                    "ends": _end(ruling.outcome),
                     "signers": [_signer(named) for named in ruling.findings if not named.is_attestation],
                     "attestations": [_signer(named) for named in ruling.findings if named.is_attestation],
                     "exception": None if ruling.excuse is None else _excuse(ruling.excuse),
@@ -244,6 +251,12 @@ def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
             return None
         case _:
             assert_never(outcome)
+
+
+def _end(outcome: Allowed | Denied | Undecided) -> dict[str, object] | None:
+    if not isinstance(outcome, Allowed) or outcome.ends is None:
+        return None
+    return {"at": _moment(outcome.ends.at), "what": outcome.ends.what}
 
 
 def _signer(named: NamedFinding) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """What was found about the image of a case under each name of a policy, and what that comes to. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, assert_never
@@ -10,13 +11,18 @@ from webhook.parsing import quote
 from webhook.policy import require
 from webhook.policy.policy import NO_DENIALS, Demand, DenyList, Policy
 from webhook.trust import Platform, Unresolved
-from webhook.verdict import Denied, Finding, Satisfied, Unknown, Unsatisfied
+from webhook.verdict import Denied, End, Finding, Satisfied, Unknown, Unsatisfied
 
 PENDING: Final = ("it could not be read in time",)
 
 
-def required(case: Case, policy: Policy, deny: DenyList = NO_DENIALS) -> Finding | Denied:
-    """What the policy's `require` comes to, without the signatures that `deny` refuses. Denied: for what the image itself is."""
+def required(
+    case: Case, policy: Policy, deny: DenyList = NO_DENIALS, after: datetime | None = None
+) -> Finding | Denied:
+    """What the policy's `require` comes to, without the signatures that `deny` refuses, and without those that have ended `after` a time.
+
+    Denied: for what the image itself is.
+    """
     judged = case.judged(policy)
     if isinstance(judged, Denied):
         return judged
@@ -27,15 +33,36 @@ def required(case: Case, policy: Policy, deny: DenyList = NO_DENIALS) -> Finding
         # Whose keys are not known is known without the image.
         return require.evaluate(expression, findings_by_name(case, policy, None, deny))
     return _over_platforms(
-        policy, {one: require.evaluate(expression, findings_by_name(case, policy, one.digest, deny)) for one in judged}
+        policy,
+        {one: require.evaluate(expression, findings_by_name(case, policy, one.digest, deny, after)) for one in judged},
     )
 
 
-def findings_by_name(case: Case, policy: Policy, digest: Digest | None, deny: DenyList) -> dict[str, Finding]:
+def end_of(case: Case, policy: Policy, finding: Satisfied) -> End | None:
+    """With what the policy's `require`, which is satisfied, would cease to be, or nothing but denied signatures would be left; None: with nothing.
+
+    By the proofs that there are: what was not read may satisfy for longer.
+    """
+    ends = sorted({proof.ends for proof in finding.proofs if proof.ends is not None})
+    if not ends:
+        return None
+    lists = (NO_DENIALS, *(one.terms.deny for one in case.denying if one.terms.deny.names_signers))
+
+    def is_over(end: End) -> bool:
+        return not all(isinstance(required(case, policy, deny, end.at), Satisfied) for deny in lists)
+
+    # Less and less is left: once it is over it stays so.
+    first = bisect_left(ends, True, key=is_over)
+    return ends[first] if first < len(ends) else None
+
+
+def findings_by_name(
+    case: Case, policy: Policy, digest: Digest | None, deny: DenyList, after: datetime | None = None
+) -> dict[str, Finding]:
     """What was found under each name that `require` may use, worded for people."""
     findings: dict[str, Finding] = {}
     for demand in policy.wanted:
-        finding = _without(_finding(case, demand, digest), deny, case.now)
+        finding = _without(_finding(case, demand, digest), deny, case.now, after)
         what, noun = ("attestation", "attestation") if demand.is_attestation else ("signer", "signature")
         if isinstance(finding, Unsatisfied):
             finding = Unsatisfied((f'no {noun} by "{demand.name}" ({_few(finding.reasons)})',))
@@ -109,8 +136,15 @@ def is_missing_some(case: Case, policy: Policy) -> bool:
     return any(is_missing(case, policy, demand) for demand in policy.wanted)
 
 
-def _without(finding: Finding, deny: DenyList, now: datetime) -> Finding:
-    if not deny.names_signers or not isinstance(finding, Satisfied):
+def _without(finding: Finding, deny: DenyList, now: datetime, after: datetime | None) -> Finding:
+    if not isinstance(finding, Satisfied):
+        return finding
+    if after is not None:
+        lasting = frozenset(proof for proof in finding.proofs if proof.ends is None or proof.ends.at > after)
+        if not lasting:
+            return Unsatisfied(("nothing but signatures that have ended",))
+        finding = Satisfied(lasting, finding.causes)
+    if not deny.names_signers:
         return finding
     proofs = frozenset(proof for proof in finding.proofs if deny.refuses(proof, now) is None)
     return Satisfied(proofs, finding.causes) if proofs else Unsatisfied(("nothing but signatures that are denied",))

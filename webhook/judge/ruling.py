@@ -6,7 +6,7 @@ from typing import Final, assert_never
 
 from webhook.image import Digest, Subject
 from webhook.judge.case import Case
-from webhook.judge.findings import PENDING, findings_by_name, is_missing, is_missing_some, over_all, required
+from webhook.judge.findings import PENDING, end_of, findings_by_name, is_missing, is_missing_some, over_all, required
 from webhook.policy import require
 from webhook.policy.policy import NO_DENIALS, Demand, DenyList, Policy
 from webhook.trust import Rejected, Resolved, Unavailable, Unresolved
@@ -147,7 +147,7 @@ def _demand(case: Case, policy: Policy) -> Outcome | None:
             # The image itself has been seen, too: that somebody signed a digest does not make it an image.
             if case.resolved is None or subject is None:
                 return None
-            return Allowed(subject, finding.proofs)
+            return Allowed(subject, finding.proofs, end_of(case, policy, finding))
         case Unsatisfied():
             return (
                 None if subject is None else Denied(finding.reasons, subject=subject, fix=_fix(case, policy, subject))

@@ -164,7 +164,8 @@ class Question:
     """Whether these images may run for this workload.
 
     `template`: Pods will be made from it, and each of them asked about again. `final`: this is what a node will run, and nobody writes
-    a digest into it any more. `dry_run`: nothing will run, so nothing is counted; it is judged alike.
+    a digest into it any more. `dry_run`: nothing will run, so nothing is counted; it is judged alike. `thorough`: all evidence is read, also
+    where less of it settles what is asked, so that it is known for how long that holds.
     """
 
     who: Workload
@@ -173,6 +174,7 @@ class Question:
     template: bool = False
     final: bool = False
     dry_run: bool = False
+    thorough: bool = False
 
     def key(self) -> Hashable:
         """All that an answer depends on as plain tuples, which are hashed and compared many times faster than the values themselves."""

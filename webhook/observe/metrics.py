@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from webhook import __version__
+from webhook.observe.lists import RevocationLists
 from webhook.observe.running import RunningMetrics
 from webhook.verdict import Finding, Mode, Satisfied, Unknown, Unsatisfied
 
@@ -119,6 +120,7 @@ class Metrics:
             "trusted_images_public_root_refreshes", "Refreshes of it that were tried", registry=self.registry
         )
         self.running = RunningMetrics(self.registry)
+        self.lists = RevocationLists()
         self._told = Counter(
             "trusted_images_refusal_events",
             "Refusals that an Event was due for, by what became of it (written, failed, suppressed by the rate limit)",
@@ -139,7 +141,7 @@ class Metrics:
         )
         self.expiry = Gauge(
             "trusted_images_expiry_timestamp_seconds",
-            "When the first of a kind will end that a policy in force rests on, or an exception; +Inf where nothing of it will",
+            "When the first of a kind will end that a policy in force or a running image rests on, or an exception; +Inf where nothing of it will",
             ("kind",),
             registry=self.registry,
         )
@@ -216,6 +218,7 @@ class Metrics:
         match finding:
             case Satisfied():
                 words = ("satisfied", "proven")
+                self.lists.relied_on(one for proof in finding.proofs for one in proof.lists)
             case Unsatisfied():
                 words = ("unsatisfied", "absent" if finding.absent else "rejected")
             case Unknown():

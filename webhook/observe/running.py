@@ -1,6 +1,7 @@
 """The series about what runs already. The leader counts; the other replicas' stay at 0."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -10,7 +11,9 @@ Eviction = Literal["evicted", "refused", "failed"]
 
 
 class RunningMetrics:
-    """Series of one process, in its registry."""
+    """Series of one process, in its registry. `first_end`: when the first of what runs ends that is admitted now."""
+
+    first_end: datetime | None
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._images = Gauge(
@@ -38,6 +41,11 @@ class RunningMetrics:
             "When all that runs was last begun to be judged, and was; 0 where this replica does not lead",
             registry=registry,
         )
+        self._ending = Gauge(
+            "trusted_images_ending_images",
+            "Images of running containers that are admitted now, and refused within 14 days if their Pods are made again",
+            registry=registry,
+        )
         for result in ("evicted", "refused", "failed"):
             self._evictions.labels(result)
         self.clear()
@@ -52,6 +60,12 @@ class RunningMetrics:
     def clear(self) -> None:
         """Another replica leads: its figures count."""
         self.running({}, 0, 0)
+        self.ends(None, 0)
+
+    def ends(self, first: datetime | None, soon: int) -> None:
+        """When the first of what runs could not be started again, and how much of it ends soon."""
+        self.first_end = first
+        self._ending.set(soon)
 
     def drifted(self) -> None:
         """One image was found."""

@@ -7,11 +7,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from webhook import limits
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
 from webhook.operator.events import timestamp
 from webhook.operator.exceptions import Exceptions, Known, path_of
+from webhook.policy.exceptionspec import RunningStatus
 from webhook.verdict import ExceptionKey, PolicyKey
 
 _log = logging.getLogger(__name__)
@@ -68,8 +71,20 @@ def _message(known: Known, state: str, policies: Collection[PolicyKey]) -> str:
         "expired": f"it lifts nothing since {until}",
         "used_up": f"it has let in {known.uses} Pods of {exception.max_uses}",
     }[state]
+    if state == "in_force":
+        text += _running(known)
     missing = sorted(str(key) for key in exception.policies if key not in policies)
     return text + (f"; there is no policy {', '.join(missing)}" if missing else "")
+
+
+def _running(known: Known) -> str:
+    """Whom its end would break."""
+    # It was read with the exception, or this would be none.
+    found = msgspec.convert(_status(known).get("running"), RunningStatus | None)
+    if found is None:
+        return ""
+    more = ", …" if found.images > len(found.examples) else ""
+    return f"; {found.images} images of running containers could not be started again without it: {', '.join(found.examples)}{more}"
 
 
 @dataclass(slots=True)

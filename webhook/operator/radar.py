@@ -7,7 +7,10 @@ those are what nobody can start afterwards.
 import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from webhook import limits
 from webhook.formats.endings import Ending, endings_of
@@ -16,11 +19,14 @@ from webhook.parsing import quote
 from webhook.policy.parse import key_references
 from webhook.policy.policy import Policy
 from webhook.policy.require import Expr, Name
+from webhook.policy.spec import EndingStatus
 from webhook.policy.window import Windowed
 from webhook.trust import Format, Materials
 
 SOON: Final = dt.timedelta(days=30)
 """From when on before its end something is told to be expiring: a month is what renewing a root takes in a large company."""
+ALERTED: Final = dt.timedelta(days=14)
+"""From when on before the end of what runs it is counted for the alert."""
 _SHOWN: Final = 5
 
 
@@ -92,25 +98,57 @@ def _can_be_satisfied(demand: Expr, over: Collection[str]) -> bool:
 
 
 def condition(
-    ends: Sequence[SignerEnding], images: object, now: dt.datetime, require: Expr | None
+    ends: Sequence[SignerEnding],
+    images: object,
+    now: dt.datetime,
+    require: Expr | None,
+    status: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[str, str, str]:
     """Status, reason and message of the condition `Expiring`. `images`: the globs of the policy, as they were written.
 
-    `Expired` says that nobody can start something new under it; where other signers remain, that is `PartlyExpired`.
+    `Expired` says that nobody can start something new under it; where other signers remain, that is `PartlyExpired`. `status`: of the policy,
+    where it stands what of all that runs ends soon, and whether anything does run.
     """
     told = [one for one in ends if one.phase(now) != "later"]
+    running = _running(status)
+    if not told and running:
+        return "True", "RunningEndsSoon", running
     if not told:
         first = f"the first end: {ends[0].sentence(now)}" if ends else "nothing that it rests on has an end"
         return "False", "NothingEndsSoon", first
     if is_over(require, ends, now):
         reason = "Expired"
     else:
-        reason = "EndsSoon" if any(one.phase(now) == "soon" for one in told) else "PartlyExpired"
+        reason = "EndsSoon" if running or any(one.phase(now) == "soon" for one in told) else "PartlyExpired"
     text = "; ".join(one.sentence(now) for one in told[:_SHOWN])
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     globs = [quote(glob, limits.MAX_GLOB) for glob in images] if isinstance(images, list) else []
     concerned = ", ".join(globs[:_SHOWN]) + (", …" if len(globs) > _SHOWN else "")
-    return "True", reason, f"{text}{more}. Concerned: {concerned}"
+    what_runs = running or (_NOTHING_RUNNING_ENDS if _allowed(status) else "")
+    return "True", reason, f"{text}{more}. Concerned: {concerned}" + (f". {what_runs}" if what_runs else "")
+
+
+_NOTHING_RUNNING_ENDS: Final = "Of what runs nothing is known to end with it: what was signed at a trusted time stays"
+
+
+def _running(status: Mapping[str, Any]) -> str:
+    """What of all that runs could not be started again; empty, where that is nothing, or is not known."""
+    try:
+        ending = msgspec.convert(status.get("ending"), EndingStatus | None)
+    except msgspec.ValidationError:
+        # Whoever may write a status may write anything there.
+        return ""
+    if ending is None:
+        return ""
+    shown = "; ".join(ending.examples)
+    more = "; …" if ending.images > len(ending.examples) else ""
+    return f"{ending.images} images of running containers could not be started again from {timestamp(ending.first)} on: {shown}{more}"
+
+
+def _allowed(status: Mapping[str, Any]) -> bool:
+    """Whether anything runs that satisfies the policy."""
+    verdicts = status.get("verdicts")
+    return isinstance(verdicts, dict) and bool(verdicts.get("allowed"))
 
 
 def first_ends(ends: Iterable[SignerEnding], now: dt.datetime) -> dict[str, dt.datetime]:

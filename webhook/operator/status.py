@@ -100,7 +100,8 @@ def _expiring(known: InForce, document: Mapping[str, Any], now: dt.datetime) -> 
     if known.complaints:
         return "Unknown", "Invalid", "the policy cannot be read"
     ends = sorted(known.ends, key=lambda one: one.ending.at)
-    return radar.condition(ends, document["spec"].get("images"), now, known.policy.require)
+    status = document.get("status") or {}
+    return radar.condition(ends, document["spec"].get("images"), now, known.policy.require, status)
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from webhook.parsing import Invalid, convert, read_json
 from webhook.policy.cel.values import from_datetime
 from webhook.policy.predicates import reported_at
 from webhook.policy.where import Where
-from webhook.policy.window import shown, until_first, until_too_old
+from webhook.policy.window import shown, until_too_old
 from webhook.trust import Claim, Evidence, Registry, Rejected, Signer, Unavailable, Unrelated, Untrusted, format_of
 from webhook.verdict import Proof
 
@@ -127,14 +127,18 @@ class Attested:
         predicate_type = claim.predicate_type or ""
         document = read_json(proof.statement or b"", "statement", limits.MAX_STATEMENT_ITEMS)
         statement = convert(document, _Statement, "statement")
-        ends: list[dt.datetime | None] = []
+        found = replace(proof, statement=None, predicate_type=predicate_type)
         if self.max_age is not None:
             at = proof.signed_at or _reported(predicate_type, statement.predicate, now)
-            ends.append(until_too_old(at, self.max_age, now, "the attestation"))
+            found = found.ending([until_too_old(at, self.max_age, now, "the attestation")])
         if self.where is not None:
             self.where.check(statement.predicate, _subject(statement, claim.subject), claim.subject, now)
-            ends.append(now + dt.timedelta(seconds=limits.NOW_SECONDS) if self.where.looks_at_now else None)
-        return until_first(replace(proof, statement=None, predicate_type=predicate_type), ends)
+            if self.where.looks_at_now:
+                # Asked again then; when it will not hold any more nobody can tell.
+                again = now + dt.timedelta(seconds=limits.NOW_SECONDS)
+                until = again if found.valid_until is None else min(found.valid_until, again)
+                found = replace(found, valid_until=until)
+        return found
 
 
 def _furthest(unmet: Iterable[Rejected], unproven: Iterable[Rejected | Invalid]) -> Rejected:

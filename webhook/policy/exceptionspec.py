@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from webhook import limits
-from webhook.policy.spec import Condition, Glob, Rule, WorkloadsSpec
+from webhook.policy.spec import Condition, Count, Glob, Rule, WorkloadsSpec
 
 UserName = Annotated[str, Meta(min_length=1, max_length=limits.MAX_USER_NAME)]
 _UNCHANGED = " && ".join(
@@ -72,6 +72,16 @@ class ExceptionSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = None
 
 
+class RunningStatus(Struct, frozen=True, kw_only=True):
+    """`status.running`: what runs, and could not be started again without the exception."""
+
+    images: Annotated[Count, Meta(description="Images of running containers.")]
+    examples: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_EXAMPLE)]],
+        Meta(max_length=limits.MAX_EXAMPLES, description="Some of the Pods."),
+    ] = []
+
+
 class ExceptionStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`status`, written by the webhook."""
 
@@ -81,6 +91,9 @@ class ExceptionStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_de
         int, Meta(ge=0, description="How many Pods it has let in; with maxUses, never fewer than there were.")
     ] = 0
     last_used: Annotated[datetime | None, Meta(description="When it let in the last one.")] = None
+    running: Annotated[
+        RunningStatus | None, Meta(description="What runs, and could not be started again without it.")
+    ] = None
     conditions: Annotated[
         list[Condition],
         Meta(

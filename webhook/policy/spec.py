@@ -509,6 +509,17 @@ class Preview(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
 
 
+class EndingStatus(Struct, frozen=True, kw_only=True):
+    """`status.ending`: what runs, satisfies the policy and soon will not, by what was read of its signatures."""
+
+    images: Annotated[Count, Meta(description="Images of running containers.")]
+    first: Annotated[Time, Meta(description="When the first of them could not be started again.")]
+    examples: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_EXAMPLE)]],
+        Meta(max_length=limits.MAX_EXAMPLES, description="The first of them: a Pod, until when, and what ends then."),
+    ] = []
+
+
 class RolloutStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     """`status.rollout`."""
 
@@ -548,6 +559,10 @@ class PolicyStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     ] = None
     preview: Annotated[
         Preview | None, Meta(description="What the policy would deny now, were running Pods made again.")
+    ] = None
+    ending: Annotated[
+        EndingStatus | None,
+        Meta(description="What of all that runs satisfies the policy, and within 30 days could not be started again."),
     ] = None
     effective_mode: Annotated[
         Literal["enforce", "warn", "audit"] | None,

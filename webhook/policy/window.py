@@ -5,13 +5,13 @@ judged by now, and has no age.
 """
 
 import datetime as dt
-from collections.abc import AsyncGenerator, Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Hashable
+from dataclasses import dataclass
 
 from webhook import limits
 from webhook.image import Repository
 from webhook.trust import Claim, Evidence, Registry, Rejected, Signer, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,15 @@ class Windowed:
             raise Rejected(f"{when}: before {shown(self.not_before)}, when this signer begins to count")
         if self.not_after is not None and at > self.not_after:
             raise Rejected(f"{when}: after {shown(self.not_after)}, until when this signer counts")
-        ends = [self.not_after if proof.signed_at is None else None]
+        ends = []
+        if self.not_after is not None and proof.signed_at is None:
+            ends.append(End(self.not_after, "the validity of its signer"))
         if self.max_age is not None:
             ends.append(until_too_old(proof.signed_at, self.max_age, now, "the signature"))
-        return until_first(proof, ends)
+        return proof.ending(ends)
 
 
-def until_too_old(at: dt.datetime | None, max_age: dt.timedelta, now: dt.datetime, what: str) -> dt.datetime:
+def until_too_old(at: dt.datetime | None, max_age: dt.timedelta, now: dt.datetime, what: str) -> End:
     """When something of this time will be too old. Raises `Rejected` if it is, if its time is not known, or if that is still to come."""
     if at is None:
         raise Rejected(f"{what} has no trusted time, so no age, and at most {span(max_age)} is accepted")
@@ -79,12 +81,7 @@ def until_too_old(at: dt.datetime | None, max_age: dt.timedelta, now: dt.datetim
         raise Rejected(f"{what} is of {shown(at)}, which is still to come")
     if now - at > max_age:
         raise Rejected(f"{what} is of {shown(at)}, which is more than {span(max_age)} ago")
-    return at + max_age
-
-
-def until_first(proof: Proof, ends: Iterable[dt.datetime | None]) -> Proof:
-    """The proof, which ends with whatever ends first."""
-    return replace(proof, valid_until=min((end for end in (proof.valid_until, *ends) if end is not None), default=None))
+    return End(at + max_age, f"the age that is accepted of {what}, {span(max_age)}")
 
 
 def span(length: dt.timedelta) -> str:

@@ -5,7 +5,7 @@ kind of evidence is one file and one row here.
 """
 
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,7 @@ from webhook.image import Repository
 from webhook.parsing import Invalid, quote
 from webhook.trust import Claim, Device, HardwareEvidence, HardwareKind, Registry, Rejected, Signer, Untrusted
 from webhook.trust import Evidence as Found
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof
 
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
@@ -76,8 +76,7 @@ class InHardware:
             )
         if proof.signed_at is not None:
             return proof
-        ends = device.valid_until if proof.valid_until is None else min(proof.valid_until, device.valid_until)
-        return replace(proof, valid_until=ends)
+        return proof.ending([End(device.valid_until, f"the evidence about {quote(device.about, 80)}")])
 
 
 def hold(signer: Signer, given: HardwareEvidence) -> tuple[InHardware, tuple[Device, ...]]:

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from webhook.formats._rekorbody import Signed
-from webhook.formats._x509 import ends, extensions_of, public_key, require_code_signing, unreadable, verify_chain
+from webhook.formats._x509 import end_of, extensions_of, public_key, require_code_signing, unreadable, verify_chain
 from webhook.formats.cosign.published import Published
 from webhook.formats.cosign.signatory import Signatory
 from webhook.formats.cosign.witnesses import Witnesses
 from webhook.parsing import Invalid, quote
 from webhook.trust import Rejected
+from webhook.verdict import first_end
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
@@ -118,14 +119,15 @@ class OwnAuthority:
         self.name.check(leaf)
         anchor = public_key(chains[0][-1])
         # What rests on the present ends with the chain; what is proven for the past stays.
-        until = [ends(chains[0]), *([testimony.until] if testimony.until else [])]
+        end = None if testimony.moments else first_end((end_of(chains[0]), testimony.ends))
         return Signatory(
             identity=f"issuer={anchor.fingerprint},subject={self.name}",
             signed_at=testimony.signed_at,
-            valid_until=None if testimony.moments else min(until),
+            valid_until=None if end is None else end.at,
             serial=f"{leaf.serial_number:x}",
             log_index=testimony.log_index,
             keys=(key.fingerprint, anchor.fingerprint),
+            ends=end,
         )
 
     def dangers(self) -> tuple[str, ...]:

@@ -36,7 +36,13 @@ class Keys:
         # (4) When it was made, where the policy wants to know.
         signed = Signed(published.message, published.signature, key, payload=published.envelope_payload)
         testimony = self.witnesses.hear(published, signed, now)
-        return Signatory(key.fingerprint, testimony.signed_at, testimony.until, log_index=testimony.log_index)
+        return Signatory(
+            key.fingerprint,
+            testimony.signed_at,
+            testimony.until,
+            log_index=testimony.log_index,
+            ends=testimony.ends,
+        )
 
     def dangers(self) -> tuple[str, ...]:
         """None: a key is a key."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from webhook.formats.cosign.published import Published
+from webhook.verdict import End
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Signatory:
     serial: str | None = None
     log_index: int | None = None
     keys: tuple[str, ...] = ()
+    ends: End | None = None
 
 
 class SignedBy(Protocol):

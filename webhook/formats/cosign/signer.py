@@ -77,6 +77,7 @@ class Cosign:
             keys=signatory.keys,
             serial=signatory.serial,
             log_index=signatory.log_index,
+            ends=signatory.ends,
         )
 
     def _check_statement(self, verified: Published, claim: Claim) -> None:

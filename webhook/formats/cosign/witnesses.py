@@ -15,6 +15,7 @@ from webhook.formats._timestamp import Authority, verify_timestamp
 from webhook.formats._trustroot import TrustRoot
 from webhook.formats.cosign.published import Published
 from webhook.trust import Rejected
+from webhook.verdict import End
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,11 @@ class Testimony:
     def signed_at(self) -> datetime | None:
         """The first moment: by then the signature existed."""
         return min(self.moments, default=None)
+
+    @property
+    def ends(self) -> End | None:
+        """The same as `until`, and what it is that ends."""
+        return None if self.until is None else End(self.until, "a transparency log of its trust root")
 
 
 @dataclass(frozen=True, slots=True)

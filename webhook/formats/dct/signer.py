@@ -12,7 +12,7 @@ from webhook.formats.dct.wire import RELEASES, Listing
 from webhook.image import Digest, Repository, Subject, parse_digest
 from webhook.parsing import Invalid
 from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import Proof, first_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class Dct:
             anchor.fingerprint,
             f"{role} in the {evidence.origin}",
             valid_until=min(chain.ends),
+            ends=first_end(chain.publisher_ends),
             keys=(anchor.fingerprint, *sorted(key.fingerprint for key in chain.keys - {anchor})),
             versions=tuple(chain.versions),
         )

@@ -32,12 +32,15 @@ from webhook.formats.dct.wire import (
 from webhook.image import Digest
 from webhook.parsing import Invalid, quote
 from webhook.trust import Rejected
-from webhook.verdict import Version
+from webhook.verdict import End, Version
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 T = TypeVar("T", bound=Signed)
+
+_RENEWED_BY_SERVERS: Final = frozenset({"timestamp", "snapshot"})
+"""Roles whose keys a server has, so that it signs them again before they expire; Notary gives it the snapshot's by default."""
 
 _EARLIER_ROOT: Final = re.compile(r"(?P<version>[1-9][0-9]{0,15})\.root")
 
@@ -78,7 +81,8 @@ class _SelfSigned:
 class Chain:
     """Metadata of one repository, verified from the root on. What was proven on the way stays here, also when a step fails.
 
-    `anchors` names whatever vouches for all of it: it keeps the versions of one policy's root keys apart from another's.
+    `anchors` names whatever vouches for all of it: it keeps the versions of one policy's root keys apart from another's. `ends`: until
+    when the metadata holds; `publisher_ends`: the same of what only its publisher can renew, by signing again.
     """
 
     gun: str
@@ -87,6 +91,7 @@ class Chain:
     anchors: Sequence[str]
     versions: list[Version] = field(default_factory=list)
     ends: list[datetime] = field(default_factory=list)
+    publisher_ends: list[End] = field(default_factory=list)
     keys: set[PublicKey] = field(default_factory=set)
 
     def root(self, root_keys: Sequence[PublicKey]) -> tuple[Root, PublicKey]:
@@ -122,7 +127,9 @@ class Chain:
         signed = keys.signers(document, name)
         self.keys |= signed
         if last:
-            self.ends += [key.ends for key in keys.keys.values() if key.ends is not None and key.key in signed]
+            ends = [key.ends for key in keys.keys.values() if key.ends is not None and key.key in signed]
+            self.ends += ends
+            self.publisher_ends += [End(end, f"a certificate of the root keys of {self.gun}") for end in ends]
         return _SelfSigned(document, root, keys, signed)
 
     def _for_this_repository(self, role: RoleKeys, name: str, *, last: bool) -> RoleKeys:
@@ -225,6 +232,8 @@ class Chain:
         if self.now >= expires:
             raise Rejected(f"{role}: expired {expires:%Y-%m-%dT%H:%M:%SZ}")
         self.ends.append(expires)
+        if role not in _RENEWED_BY_SERVERS:
+            self.publisher_ends.append(End(expires, f"{role} of {self.gun}"))
 
     def _refuse_other_bytes(self, role: str, listed: Mapping[str, FileMeta]) -> None:
         """Raises `Rejected` unless a role's bytes are those that another's metadata lists."""

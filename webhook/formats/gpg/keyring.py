@@ -19,6 +19,7 @@ from webhook.formats.gpg.packets import Packet, read_armor, read_integers, read_
 from webhook.formats.gpg.signature import ALGORITHMS, Signature, Unverifiable, read_signature
 from webhook.parsing import Invalid
 from webhook.trust import Rejected
+from webhook.verdict import End
 
 if TYPE_CHECKING:
     from webhook.formats._keys import Loaded
@@ -70,12 +71,10 @@ class Key:
         name = f"key GPG:{self.fingerprint}"
         if self.is_revoked:
             raise Rejected(f"{name} has been revoked")
-        holding = [s for s in self.self_signatures if s.created <= at + _SKEW and (s.expires is None or at < s.expires)]
+        holding = self._holding(at)
         if not holding:
             raise Rejected(f"{name}: no self-signature of it holds now")
-        # The newest counts; of several of one second, the strictest.
-        last = max(one.created for one in holding)
-        newest = [one for one in holding if one.created == last]
+        newest = _newest(holding)
         if any(one.is_weak for one in newest):
             raise Rejected(f"{name}: its newest self-signature is over a weak hash")
         ends = [one.until for one in newest if one.until is not None]
@@ -85,6 +84,18 @@ class Key:
             raise Rejected(f"{name} may not sign")
         ends += [one.created - _SKEW for one in self.self_signatures if one.created > at + _SKEW]
         return (*ends, *(one.expires for one in newest if one.expires is not None))
+
+    def expires(self, at: datetime) -> End | None:
+        """When it does, as its newest self-signature that holds at `at` says, or when the last of these ends; None: never."""
+        holding = self._holding(at)
+        ends = [one.until for one in _newest(holding) if one.until is not None]
+        last = [one.expires for one in holding if one.expires is not None]
+        if last and len(last) == len(holding):
+            ends.append(max(last))
+        return End(min(ends), f"key GPG:{self.fingerprint}") if ends else None
+
+    def _holding(self, at: datetime) -> list[SelfSignature]:
+        return [s for s in self.self_signatures if s.created <= at + _SKEW and (s.expires is None or at < s.expires)]
 
     def _may_sign(self, holding: Iterable[SelfSignature]) -> bool:
         """Whether the newest self-signature that speaks of uses allows signing; a primary key of which none does may do all."""
@@ -98,6 +109,12 @@ class Key:
     def could_ever_sign(self) -> bool:
         """Whether some self-signature lets it sign, at some time."""
         return any(self._may_sign([one]) for one in self.self_signatures if not one.is_weak)
+
+
+def _newest(holding: Sequence[SelfSignature]) -> list[SelfSignature]:
+    """The ones that count; of several of one second, the strictest does."""
+    last = max(one.created for one in holding)
+    return [one for one in holding if one.created == last]
 
 
 @dataclass(frozen=True, slots=True)

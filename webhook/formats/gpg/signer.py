@@ -13,7 +13,7 @@ from webhook.formats.gpg.message import PAYLOAD_TYPE, Message, Payload, read_mes
 from webhook.image import Repository, parse_digest
 from webhook.parsing import convert, quote, read_json
 from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof, first_end
 
 _SHOWN: Final = 3
 
@@ -35,6 +35,10 @@ class TrustedKey:
         if self.key is self.primary:
             return self.key.ends(at, signing=True)
         return (*self.primary.ends(at, signing=False), *self.key.ends(at, signing=True))
+
+    def expires(self, at: datetime) -> End | None:
+        """The first of the two that expires, as is known at `at`; None if neither does."""
+        return first_end((self.primary.expires(at), self.key.expires(at)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ class Gpg:
         # (3) Made by a key of this signer, over these bytes.
         trusted = self._signed_by(message)
         # (4) A key that is good now, whenever it was used.
-        ends = (*trusted.ends(now), *_ends(message, trusted, now))
+        ends = trusted.ends(now)
+        expires = _expires(message, trusted, now)
         # (5) Only from here on is the text what the key's owner signed.
         payload = convert(read_json(message.untrusted_content, "payload"), Payload, "payload")
         critical = payload.critical
@@ -103,7 +108,7 @@ class Gpg:
             valid_until=min(ends, default=None),
             # By these a key is known that also signs in another tradition, or under a second primary key.
             keys=tuple(dict.fromkeys((trusted.key.public.fingerprint, trusted.primary.public.fingerprint))),
-        )
+        ).ending((expires, trusted.expires(now)))
 
     def _signed_by(self, message: Message) -> TrustedKey:
         """The key that made the signature. Raises `Rejected` if none of ours did."""
@@ -126,7 +131,7 @@ class Gpg:
         raise Rejected("not signed by a key of this signer")
 
 
-def _ends(message: Message, trusted: TrustedKey, now: datetime) -> tuple[datetime, ...]:
+def _expires(message: Message, trusted: TrustedKey, now: datetime) -> End | None:
     """When the signature itself ends, if its signer said so. Raises `Rejected` if it does not hold now."""
     signature = message.signature
     if signature.created > now + timedelta(seconds=limits.MAX_CLOCK_SKEW):
@@ -134,7 +139,7 @@ def _ends(message: Message, trusted: TrustedKey, now: datetime) -> tuple[datetim
     if signature.created < trusted.key.created:
         raise Rejected("signed before its key was made")
     if signature.expires is None:
-        return ()
+        return None
     if signature.expires <= now:
         raise Rejected(f"the signature expired at {signature.expires:%Y-%m-%dT%H:%M:%SZ}")
-    return (signature.expires,)
+    return End(signature.expires, "the signature itself")

@@ -17,6 +17,7 @@ from webhook.formats._artifacts import Budget
 from webhook.formats._revocation import List, Questions, Undetermined
 from webhook.parsing import quote
 from webhook.trust import Registry, Rejected, Unavailable
+from webhook.verdict import End
 
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
@@ -108,23 +109,35 @@ class Inquiry:
 
 
 # ── judging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Until when every certificate of a chain is known not to be revoked; None: none of them can be.
+
+    `lists`: the revocation lists that say so, and until when each does.
+    """
+
+    until: datetime | None = None
+    lists: tuple[End, ...] = ()
+
+
 def check_chain(
     name: str,
     chain: "Sequence[Certificate]",
     parts: Mapping[str, bytes],
     now: datetime,
     signed_at: datetime | None,
-) -> datetime | None:
-    """Until when every certificate of a chain is known not to be revoked; None: none of them can be.
+) -> Standing:
+    """That none of the certificates of a chain was revoked.
 
     `signed_at`: trusted time of what they signed. Raises `Rejected` if one was revoked, `Undetermined` if nobody knows.
     """
     ends: list[datetime] = []
+    lists: dict[str, End] = {}
     unknown: list[str] = []
     for position, (certificate, issuer) in enumerate(itertools.pairwise(chain)):
         about = _About(f"{name} {position}", certificate, issuer, parts, now, signed_at)
         try:
-            ends += about.holds_until()
+            ends += about.holds_until(lists)
         except Rejected as e:
             raise Rejected(f"certificate {position} of its chain: {e}") from e
         except Undetermined as e:
@@ -132,7 +145,7 @@ def check_chain(
             unknown.append(f"whether certificate {position} of its chain was revoked could not be learned: {e}")
     if unknown:
         raise Undetermined("; ".join(unknown))
-    return min(ends, default=None)
+    return Standing(min(ends, default=None), tuple(lists.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +159,14 @@ class _About:
     now: datetime
     signed_at: datetime | None
 
-    def holds_until(self) -> list[datetime]:
-        """Until when it is known not to be revoked; nothing if its issuer revokes none."""
+    def holds_until(self, lists: dict[str, End]) -> list[datetime]:
+        """Until when it is known not to be revoked; nothing if its issuer revokes none. `lists`: those it rests on are put there."""
         questions = _revocation.questions_about(self.certificate)
         if not questions:
             return []
         causes: list[str] = []
         # "OCSP is preferred over CRLs"; lists where it does not tell, for whatever reason.
-        known = self._by_ocsp(causes) or self._by_lists(questions, causes)
+        known = self._by_ocsp(causes) or self._by_lists(questions, causes, lists)
         if known:
             return known
         if f"{self.name} exhausted" in self.parts:
@@ -172,7 +185,7 @@ class _About:
             causes.append(str(e))
             return []
 
-    def _by_lists(self, questions: Questions, causes: list[str]) -> list[datetime]:
+    def _by_lists(self, questions: Questions, causes: list[str], lists: dict[str, End]) -> list[datetime]:
         """By every list that was found: each distribution point's is complete, but one may be newer than another."""
         ends = []
         for point, urls in enumerate(questions.lists):
@@ -183,11 +196,13 @@ class _About:
                 causes.append("what changed since its revocation list was not to be had")
                 continue
             try:
-                ends.append(
-                    _revocation.check_list(
-                        List(base, delta), urls, self.certificate, self.issuer, self.now, self.signed_at
-                    )
+                until = _revocation.check_list(
+                    List(base, delta), urls, self.certificate, self.issuer, self.now, self.signed_at
                 )
             except Undetermined as e:
                 causes.append(str(e))
+                continue
+            ends.append(until)
+            # Whoever found it had a name for it.
+            lists[urls[0]] = End(until, urls[0])
         return ends

@@ -17,14 +17,14 @@ from webhook.formats.notation import chain, collect, names
 from webhook.formats.notation.chain import Chain, read_chain
 from webhook.formats.notation.clock import read_authority
 from webhook.formats.notation.envelope import Envelope, refuse_lookalikes
-from webhook.formats.notation.inquiry import check_chain
+from webhook.formats.notation.inquiry import Standing, check_chain
 from webhook.formats.notation.level import Actions, Validation
 from webhook.formats.notation.spec import TimestampRule
 from webhook.image import Repository, parse_digest
 from webhook.parsing import convert, quote, read_json
 from webhook.policy.names import Name
 from webhook.trust import Claim, Evidence, Registry, Rejected, Unavailable, Untrusted
-from webhook.verdict import Proof
+from webhook.verdict import End, Proof, first_end
 
 if TYPE_CHECKING:
     # Imported where it is used: loading it takes longer than starting the command line.
@@ -126,6 +126,7 @@ class Notation:
                 if now >= envelope.expiry:
                     raise Rejected(f"it expired at {envelope.expiry.isoformat()}")
                 expiry.until = envelope.expiry
+                expiry.ends = End(envelope.expiry, "the signature itself")
         # (4) "Validate Trusted Timestamp": the certificates were valid when it was signed, or are now.
         moment = None
         with report.validating("authentic_timestamp") as timely:
@@ -138,7 +139,7 @@ class Notation:
             with report.validating("revocation") as revocation:
                 signed_at = None if moment is None else moment.latest
                 self._refuse_unasked(envelope, found)
-                revocation.until = check_chain("signer", found.certificates, evidence.parts, now, signed_at)
+                revocation.learnt(check_chain("signer", found.certificates, evidence.parts, now, signed_at))
         report.conclude()
         return Proof(
             "notation",
@@ -146,6 +147,8 @@ class Notation:
             evidence.origin,
             signed_at=None if moment is None else moment.at,
             valid_until=report.valid_until,
+            ends=report.ends,
+            lists=tuple(report.lists),
             serial=f"{found.leaf.serial_number:x}",
             keys=tuple(_x509.public_key(one).fingerprint for one in found.certificates),
             logged=tuple(report.logged),
@@ -214,15 +217,27 @@ class Notation:
             moment = _timestamp.verify_timestamp(envelope.timestamp, envelope.signature, _authorities(self.tsa))
             behind = read_authority(envelope.timestamp, self._clocks())
             if self.actions.revocation != "skip":
-                validation.until = check_chain("tsa", behind, parts, now, None)
+                validation.learnt(check_chain("tsa", behind, parts, now, None))
         else:
             if not begins <= now <= ends:
                 raise Rejected(f"its certificates are valid from {begins.isoformat()} to {ends.isoformat()} only")
             validation.until = ends
+            if not self._is_timestamped(envelope, found):
+                validation.ends = _x509.end_of(found.certificates)
             return None
         if not moment.within(begins, ends):
             raise Rejected(f"it was signed at {moment.at.isoformat()}, when not all of its certificates were valid")
         return moment
+
+    def _is_timestamped(self, envelope: Envelope, found: Chain) -> bool:
+        """Whether its timestamp will stand in for certificates that have ended. Decides nothing now."""
+        if not self.tsa or envelope.timestamp is None:
+            return False
+        try:
+            moment = _timestamp.verify_timestamp(envelope.timestamp, envelope.signature, _authorities(self.tsa))
+        except Rejected:
+            return False
+        return moment.within(chain.begins(found), chain.ends(found))
 
 
 def dangers_of(actions: Actions, identities: frozenset[Name] | None) -> tuple[str, ...]:
@@ -236,10 +251,16 @@ def dangers_of(actions: Actions, identities: frozenset[Name] | None) -> tuple[st
 
 @dataclass(slots=True)
 class _Outcome:
-    """One validation: whether it failed, and until when what it found holds."""
+    """One validation: whether it failed, until when what it found holds, what of it ends for good, and the revocation lists it rests on."""
 
     failed: bool = False
     until: datetime | None = None
+    ends: End | None = None
+    lists: tuple[End, ...] = ()
+
+    def learnt(self, standing: Standing) -> None:
+        """What issuers say of a chain."""
+        self.until, self.lists = standing.until, standing.lists
 
 
 @dataclass(slots=True)
@@ -250,6 +271,8 @@ class _Report:
     logged: list[str] = field(default_factory=list)
     undetermined: list[str] = field(default_factory=list)
     valid_until: datetime | None = None
+    ends: End | None = None
+    lists: list[End] = field(default_factory=list)
 
     @contextmanager
     def validating(self, validation: Validation) -> Iterator[_Outcome]:
@@ -266,7 +289,11 @@ class _Report:
                 self.undetermined.append(str(e))
             else:
                 raise
-        if enforced and outcome.until is not None:
+        if not enforced:
+            return
+        self.ends = first_end((self.ends, outcome.ends))
+        self.lists += outcome.lists
+        if outcome.until is not None:
             self.valid_until = outcome.until if self.valid_until is None else min(self.valid_until, outcome.until)
 
     def conclude(self) -> None:

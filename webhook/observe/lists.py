@@ -1,0 +1,44 @@
+"""The revocation lists that proofs rest on: when the first of them ends, unless its issuer publishes another in time."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from webhook import limits
+from webhook.parsing import quote
+from webhook.verdict import End
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class RevocationLists:
+    """The newest of each name, as long as it is asked for. `clock`: seconds that only grow."""
+
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, tuple[datetime, float]] = field(default_factory=dict)
+    """By its URL: until when it holds, and when it was last relied on; who was so last stands last."""
+
+    def relied_on(self, lists: Iterable[End]) -> None:
+        """Something was proven with the help of these."""
+        for one in lists:
+            before = self._known.pop(one.what, None)
+            # Another replica of its server may still give an older one.
+            until = one.at if before is None else max(one.at, before[0])
+            if before is None or until > before[0]:
+                _log.info("revocation list %s holds until %s", quote(one.what, 200), until.isoformat())
+            self._known[one.what] = until, self.clock()
+        for name, (_, relied) in list(self._known.items()):
+            if len(self._known) <= limits.MAX_LISTS and relied >= self._lately:
+                break
+            del self._known[name]
+
+    def first(self) -> datetime | None:
+        """When the first of those ends that were relied on lately; None: there is none."""
+        return min((until for until, relied in self._known.values() if relied >= self._lately), default=None)
+
+    @property
+    def _lately(self) -> float:
+        return self.clock() - limits.LIST_SECONDS
