@@ -434,6 +434,16 @@ async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
     slow.over.set()
     await steps(lab, lambda: lab.rescan.is_up_to_date)
     assert images_by_state(lab.rescan) == {"allowed": 20 + 2 * len(names)}
+    # Of those that are known to be slow no more are begun than may be aside.
+    slow.over.clear()
+    lab.rescan._slow.update(names)
+    lab.policy("more")
+    for _ in range(4):
+        await lab.step()
+    assert len(slow.now) == limits.RESCAN_AT_ONCE_ASIDE
+    await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
+    slow.over.set()
+    await steps(lab, lambda: lab.rescan.is_up_to_date)
 
 
 async def test_m04_a_digest_that_is_denied_from_now_on_does_not_wait_behind_what_hangs(

@@ -121,12 +121,13 @@ async def test_r04_other_layers_are_another_image_whatever_the_configuration_say
     assert {name: lab.endings(name) for name in cases} == {name: [ending] for name, (_, ending) in cases.items()}
 
 
+@pytest.mark.parametrize("by", ["digest", "tag"])
 @pytest.mark.parametrize("why", ["elsewhere", "running", "written"])
-async def test_r04_what_cannot_be_read_stays_denied_and_is_looked_at_again(lab: Lab, why: str) -> None:
+async def test_r04_what_cannot_be_read_stays_denied_and_is_looked_at_again(lab: Lab, by: str, why: str) -> None:
     lab.policy()
     signed = lab.image(key("a"))
     other = twin(lab, signed, "evil/twin" if why == "elsewhere" else "app")
-    lab.pod(f"{HOST}/app@{signed}", other)
+    lab.pod(written(lab, by, signed), other)
     if why != "elsewhere":
         lab.registry.fail(f"manifest {other if why == 'running' else signed}", lambda: Unavailable("down"))
     await lab.step()
@@ -174,6 +175,20 @@ async def test_r04_a_tag_that_leads_to_what_is_not_admitted_lends_nothing(lab: L
     lab.policy("shop/evenmore")
     await lab.step()
     assert "allowed" not in lab.endings()
+
+
+async def test_r04_a_tag_that_leads_to_what_one_policy_refuses_lends_nothing_under_another(lab: Lab) -> None:
+    lab.policy()
+    other = twin(lab, lab.image(key("a")), "app")
+    lab.pod(running=other)
+    strict = {"signers": [{"name": "b", "cosign": {"key": key("b").pem}}]}
+    lab.policy("shop/strict", **strict)
+    await lab.step()
+    # It would not be admitted, so that nobody knows what the tag led to when something was.
+    assert lab.endings() == ["denied", "denied"]
+    lab.policy("shop/strict", **strict, mode="audit")
+    await lab.step()
+    assert sorted(lab.endings()) == ["allowed", "denied"]
 
 
 async def test_r04_what_an_exception_has_let_in_is_excused_under_another_digest_too(lab: Lab) -> None:
