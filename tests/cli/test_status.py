@@ -206,6 +206,16 @@ async def test_policies_that_need_somebody_are_named(server: FakeAPIServer) -> N
     assert (await status())[1]["policies"][-1] == ("wrong", "and 25 more")
 
 
+async def test_f25_keys_that_are_held_because_nobody_can_be_asked_are_told(server: FakeAPIServer) -> None:
+    ready = ("True", "InForce", "")
+    put_policy(server, "web", conditions(Ready=ready, SignersResolved=("True", "KeysRead", "all keys have been read")))
+    assert "keys" not in (await status())[1]
+    held = ("True", "KeysHeld", "pkcs11:object=release: its source cannot be asked")
+    put_policy(server, "api", conditions(Ready=ready, SignersResolved=held))
+    wanted = ("note", "policy shop/api: KeysHeld: pkcs11:object=release: its source cannot be asked")
+    assert (await status())[1]["keys"] == [wanted]
+
+
 async def test_without_policies_everything_is_admitted_and_that_is_said(server: FakeAPIServer) -> None:
     server.remove(f"{POLICIES}/web")
     result, lines = await status()

@@ -32,7 +32,8 @@ async def policies(kube: "Kube", _installation: "Installation", _now: dt.datetim
     yield Line("policies", State.ok, f"{len(found)}: {counts}")
     for line in bounded("policies", found, _about_policy):
         yield line
-    for line in (*_on_duty(found), *bounded("rollouts", found, _about_rollout), *_running(found)):
+    held, waiting = bounded("keys", found, _about_keys), bounded("rollouts", found, _about_rollout)
+    for line in (*held, *_on_duty(found), *waiting, *_running(found)):
         yield line
 
 
@@ -53,6 +54,14 @@ def _about_policy(policy: "Document") -> Line | None:
         state = State.wrong if expiring.get("reason") == "Expired" else State.note
         return Line("policies", state, f"{about}: {text_of(expiring)}")
     return None
+
+
+def _about_keys(policy: "Document") -> Line | None:
+    """Keys that count as they were read last, because nobody can be asked; what has no key at all is no policy in force."""
+    resolved = conditions(policy).get("SignersResolved", {})
+    if resolved.get("reason") != "KeysHeld":
+        return None
+    return Line("keys", State.note, f"policy {title(policy)}: {text_of(resolved)}")
 
 
 def _on_duty(found: "Sequence[Document]") -> Iterator[Line]:
