@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import functools
 import logging
 import signal
 import socket
@@ -170,6 +169,7 @@ async def _operate(
     log_format: LogFormat,
 ) -> None:
     from webhook.background.work import Background
+    from webhook.cli.expiries import gauge_expiries
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
@@ -197,7 +197,7 @@ async def _operate(
             kube, installation.namespace, installation.service, identity, lambda: owner_of(kube, installation)
         )
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
-        _gauge_expiries(metrics, policies, uses.exceptions)
+        gauge_expiries(metrics, policies, uses.exceptions)
         pool = stack.enter_context(hosting.checking_pool())
         keychain_of, find_namespace = _asking(kube, store)
         judge = hosting.composed(
@@ -305,38 +305,6 @@ async def _keep(
     cluster = ClusterKeptKeys(kube, installation, kept, remote.ask_again)
     await cluster.read()
     return cluster.work()
-
-
-def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Exceptions") -> None:
-    from webhook.formats.endings import ENDING_KINDS
-    from webhook.operator.exceptionstatus import state_of
-    from webhook.operator.radar import first_ends, is_over
-
-    def first(kind: str) -> dt.datetime | None:
-        if kind == "exception":
-            now = hosting.now()
-            in_force = [one.exception for one in exceptions.known.values() if state_of(one, now) == "in_force"]
-            return min((one.expires_at for one in in_force if one is not None), default=None)
-        if kind == "signature":
-            return metrics.running.first_end
-        if kind == "crl":
-            return metrics.lists.first()
-        ends = (one for known in policies.in_force.values() for one in known.ends)
-        return first_ends(ends, hosting.now()).get(kind)
-
-    def over() -> int:
-        now = hosting.now()
-        return sum(is_over(one.policy.require, one.ends, now) for one in policies.standing().values() if one.ends)
-
-    def ended(kind: str) -> int:
-        now = hosting.now()
-        ends = (one.ending for known in policies.in_force.values() for one in known.ends)
-        return sum(one.kind == kind and one.at <= now for one in ends)
-
-    hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception", "signature", "crl"], first)
-    for kind in ENDING_KINDS:
-        metrics.ended.labels(kind).set_function(functools.partial(ended, kind))
-    metrics.policies_over.set_function(over)
 
 
 def _leading(
