@@ -472,7 +472,7 @@ class Rescan:
             return None
         if digest in {meant.digest, *meant.children}:
             return itself
-        twin = await is_twin(self.asked, question, _as(image, digest), _as(image, meant.digest))
+        twin = await is_twin(self.asked, question, image.at(digest), image.at(meant.digest))
         if twin is None:
             return None
         return _at(written, meant.digest) if twin else itself
@@ -539,7 +539,7 @@ class Rescan:
         result: Result,
     ) -> bool | None:
         """Whether what runs is another image than what was verified, and not the same under another digest; None: nothing can be said."""
-        verified = [_as(written, one) for one in (written.digest, good) if one is not None]
+        verified = [written.at(one) for one in (written.digest, good) if one is not None]
         if written.digest is None:
             lines = [line for line in result.written if line.where == placed.where]
             if any(line.ending == "undecided" for line in lines):
@@ -547,7 +547,7 @@ class Rescan:
             if not any(line.is_refused for line in lines):
                 # Where the tag leads now would be admitted; where it leads to what would not, it says nothing of what was.
                 verified.append(written)
-        return await is_another(self.asked, question, _as(written, digest), verified)
+        return await is_another(self.asked, question, written.at(digest), verified)
 
     def _drift(
         self, pod: Pod, placed: Placed, digest: Digest, good: Digest | None, lines: list[Line], stranger: str | None
@@ -624,10 +624,6 @@ def _lasting(judgement: Judgement, lasting: Mapping[tuple[tuple[str, ...], Polic
 
 def _at(written: str, digest: Digest) -> str:
     return f"{written.partition('@')[0]}@{digest}"
-
-
-def _as(image: ImageReference, digest: Digest) -> ImageReference:
-    return replace(image, tag=None, digest=digest)
 
 
 def _denied_for_good(judgements: Iterable[Judgement]) -> set[str]:
