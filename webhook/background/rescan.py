@@ -16,15 +16,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from webhook import limits
-from webhook.background.contents import is_another
-from webhook.background.drift import Drift, has_drifted
-from webhook.background.examine import Asked, Examiner, Result, reference_of
-from webhook.background.lines import Line
+from webhook.background.comparison import Admitting, Comparison
+from webhook.background.drift import Drift
+from webhook.background.examine import Asked, Examiner, Result
 from webhook.background.pods import Pod, Pods, Sight
 from webhook.background.scope import Scope
 from webhook.background.waiting import Waiting
-from webhook.image import Digest, ImageReference
-from webhook.judge.workload import Placed, Question
+from webhook.image import Digest
 from webhook.memory.store import PolicyStore, Snapshot
 from webhook.policy.policy import Policy
 from webhook.verdict import PolicyKey
@@ -356,10 +354,15 @@ class Rescan:
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
         self._look_when_it_ends(packed, result)
-        others: dict[tuple[str, Digest | None], bool | None] = {}
+        comparison = Comparison(self.asked, sight, found, self._admitting)
         for pod in list(self.pods.sights.get(packed, {}).values()):
-            await self._compare(pod, sight, result, found.strangers, others)
-        unread = found.unread | {where for (where, _), other in others.items() if other is None}
+            async for where, drift in comparison.drifts(pod):
+                if drift is None:
+                    self.drifts.pop((pod.uid, where), None)
+                else:
+                    self.drifts[pod.uid, where] = drift
+            pod.good = comparison.good(pod)
+        unread = found.unread | comparison.unread
         if unread or not result.is_settled:
             self._try_again(packed)
         else:
@@ -371,94 +374,12 @@ class Rescan:
                 ", ".join(sorted(unread)),
             )
 
-    # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _compare(
-        self,
-        pod: Pod,
-        sight: Sight,
-        result: Result,
-        strangers: Mapping[str, str],
-        others: dict[tuple[str, Digest | None], bool | None],
-    ) -> None:
-        """Whether a Pod has drifted. `others`: by place and by what was good there, whether it is another image; filled here, once for the kind."""
-        good = list(pod.good or (None,) * len(sight.running))
-        for i, (placed, digest) in enumerate(zip(sight.question.images, sight.running, strict=True)):
-            if digest is None:
-                continue
-            lines = [line for line in result.runs if line.where == placed.where]
-            stranger = strangers.get(placed.where)
-            written = reference_of(placed.image)
-            # What runs as it was written was not exchanged, whatever is said of it by now.
-            kept = stranger is None and written is not None and written.digest is not None
-            drift = None if kept else self._drift(pod, placed, digest, good[i], lines, stranger)
-            if drift is not None and written is not None:
-                key = (placed.where, good[i])
-                if key not in others:
-                    others[key] = await self._is_another(sight.question, placed, written, digest, good[i], result)
-                drift = drift if others[key] else None
-            if drift is None:
-                self.drifts.pop((pod.uid, placed.where), None)
-            else:
-                self.drifts[pod.uid, placed.where] = drift
-            if placed.where not in strangers and not any(line.is_refused for line in lines):
-                good[i] = digest
-        # One and the same tuple for all Pods of the kind, where they agree.
-        pod.good = sight.running if tuple(good) == sight.running else tuple(good)
-
-    async def _is_another(
-        self,
-        question: Question,
-        placed: Placed,
-        written: ImageReference,
-        digest: Digest,
-        good: Digest | None,
-        result: Result,
-    ) -> bool | None:
-        """Whether what runs is another image than what was verified, and not the same under another digest; None: nothing can be said."""
-        verified = [written.at(one) for one in (written.digest, good) if one is not None]
-        if written.digest is None:
-            lines = [line for line in result.written if line.where == placed.where]
-            if any(line.ending == "undecided" for line in lines):
-                return None
-            if not any(line.is_refused for line in lines):
-                # Where the tag leads now would be admitted; where it leads to what would not, it says nothing of what was.
-                verified.append(written)
-        return await is_another(self.asked, question, written.at(digest), verified)
-
-    def _drift(
-        self, pod: Pod, placed: Placed, digest: Digest, good: Digest | None, lines: list[Line], stranger: str | None
-    ) -> Drift | None:
-        found: Drift | None = None
-        for line in lines:
-            known = None if line.policy is None else self._in_force.get(line.policy)
-            if known is None or line.policy is None or line.mode != "enforce":
-                continue
-            if stranger is None:
-                since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
-                if line.ending != "denied" or not has_drifted(
-                    digest, good, created=pod.created, seen=pod.seen, since=since
-                ):
-                    continue
-            text = (
-                f"it runs {digest}, and {stranger}"
-                if stranger
-                else f"it runs {digest}, which was not verified: {line.text}"
-            )
-            follows = known.policy.terms.afterwards.on_drift
-            if found is None or follows == "evict":
-                found = Drift(
-                    pod.uid,
-                    pod.namespace,
-                    pod.name,
-                    placed.where,
-                    placed.image,
-                    digest,
-                    line.policy,
-                    follows,
-                    text,
-                    pod.owner,
-                )
-        return found
+    def _admitting(self, key: PolicyKey) -> Admitting | None:
+        known = self._in_force.get(key)
+        if known is None:
+            return None
+        since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
+        return Admitting(since, known.policy.terms.afterwards.on_drift)
 
 
 def _ends(policy: Policy) -> float:
