@@ -11,7 +11,7 @@ import functools
 import hashlib
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NewType
 
 from webhook import limits
@@ -60,6 +60,10 @@ class ImageReference:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+    def at(self, digest: Digest) -> "ImageReference":
+        """The image of this digest in the same repository; `written` stays what was written."""
+        return replace(self, tag=None, digest=digest)
 
 
 @dataclass(frozen=True, slots=True)

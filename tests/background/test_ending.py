@@ -17,10 +17,10 @@ from tests.fake.signing import key, sign_bundle
 from tests.formats.test_notation import STAMPING
 from tests.policies import EXCEPTION, exception, policy
 from webhook import limits
+from webhook.background.examine import Result
 from webhook.background.excused import Excused, excused
 from webhook.background.lines import Line
 from webhook.background.pods import Pod
-from webhook.background.rescan import Result
 from webhook.background.verdicts import tallies
 from webhook.background.work import ends_of
 from webhook.image import Digest

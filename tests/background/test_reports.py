@@ -325,7 +325,7 @@ async def test_f33_a_status_that_cannot_be_written_is_written_later(lab: Told) -
 
 
 def test_what_has_gone_meanwhile_is_not_counted() -> None:
-    from webhook.background.rescan import Result
+    from webhook.background.examine import Result
 
     assert tallies({b"x": Result((), ())}, {}, START) == {}
     assert results_of({b"x": Result((), ())}, {}, (), START) == {}

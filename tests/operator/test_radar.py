@@ -12,7 +12,8 @@ from tests.fake.signing import key
 from tests.operator.test_leader import Lab
 from tests.policy.test_hardware import DEVICE, HARDWARE
 from tests.policy.test_hardware import spec as hardware_spec
-from webhook.cli import hosting, operate
+from webhook.cli import hosting
+from webhook.cli.expiries import gauge_expiries
 from webhook.formats.endings import Ending, EndingKind
 from webhook.observe.metrics import Metrics
 from webhook.operator.radar import SOON, SignerEnding, condition, first_ends, is_over
@@ -177,7 +178,7 @@ async def test_f17_after_a_rotation_the_metrics_tell_of_the_next_end(lab: Lab) -
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(f"trusted_images_{name}", labels)
 
-    operate._gauge_expiries(metrics, lab.policies, lab.exceptions)
+    gauge_expiries(metrics, lab.policies, lab.exceptions)
     now = hosting.now()
     old, new = (
         {"name": name, "cosign": {"key": key(name).pem}, "validity": {"notAfter": at.isoformat(timespec="seconds")}}
@@ -197,7 +198,7 @@ async def test_d09_the_metrics_name_kinds_and_nothing_else(lab: Lab) -> None:
     def seconds(kind: str) -> float | None:
         return metrics.registry.get_sample_value("trusted_images_expiry_timestamp_seconds", {"kind": kind})
 
-    operate._gauge_expiries(metrics, lab.policies, lab.exceptions)
+    gauge_expiries(metrics, lab.policies, lab.exceptions)
     assert seconds("certificate") == float("inf")
     put(lab, written(signed_by(authority(NOW + 9 * DAY))))
     put(lab, written(signed_by(authority(NOW + 7 * DAY))), CLUSTER)
@@ -256,7 +257,7 @@ async def test_what_runs_and_revocation_lists_are_in_the_metrics(lab: Lab) -> No
     def seconds(kind: str) -> float | None:
         return metrics.registry.get_sample_value("trusted_images_expiry_timestamp_seconds", {"kind": kind})
 
-    operate._gauge_expiries(metrics, lab.policies, lab.exceptions)
+    gauge_expiries(metrics, lab.policies, lab.exceptions)
     assert seconds("signature") == seconds("crl") == float("inf")
     metrics.running.ends(NOW + DAY, 3)
     metrics.lists.relied_on([End(NOW + 2 * DAY, "http://crl.test/")])

@@ -10,7 +10,7 @@ Source: OCI image specification, "config", `rootfs.diff_ids`; containerd, `pkg/c
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from msgspec import Struct, field
@@ -124,7 +124,7 @@ async def _images(read: Read, question: Question, image: ImageReference) -> _Ima
         return None
     found: set[tuple[str, _Contents]] = set()
     for platform in platforms:
-        manifest = await read.manifest(question, replace(image, tag=None, digest=platform.digest))
+        manifest = await read.manifest(question, image.at(platform.digest))
         contents = contents_of(manifest) if isinstance(manifest, Manifest) else None
         if contents is None:
             return None

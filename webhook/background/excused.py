@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from webhook import limits
+from webhook.background.examine import Result
 from webhook.background.pods import Pod
-from webhook.background.rescan import Result
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
 from webhook.operator.exceptions import Known, path_of

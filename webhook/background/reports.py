@@ -16,9 +16,9 @@ from msgspec import json
 
 from webhook import limits
 from webhook.background.drift import Drift
+from webhook.background.examine import Result
 from webhook.background.lines import Line
 from webhook.background.pods import Pod
-from webhook.background.rescan import Result
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.configuration import owner_of

@@ -10,26 +10,22 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from webhook import limits
-from webhook.background.contents import Read, is_another, is_twin
-from webhook.background.drift import Drift, has_drifted
-from webhook.background.lines import Line, lines_of
+from webhook.background.comparison import Admitting, Comparison
+from webhook.background.drift import Drift
+from webhook.background.examine import Asked, Examiner, Result
 from webhook.background.pods import Pod, Pods, Sight
 from webhook.background.scope import Scope
 from webhook.background.waiting import Waiting
-from webhook.image import Digest, ImageReference, parse_reference
-from webhook.judge.workload import Placed, Question
+from webhook.image import Digest
 from webhook.memory.store import PolicyStore, Snapshot
-from webhook.operator.radar import SOON
-from webhook.parsing import Invalid
 from webhook.policy.policy import Policy
-from webhook.trust import Resolved
-from webhook.verdict import Allowed, Denied, End, Judgement, Outcome, PolicyKey, Ruling
+from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
 
@@ -39,27 +35,6 @@ _AFTER_END: Final = timedelta(seconds=1)
 """At the very end most things still hold."""
 _STEP: Final = 200
 """Kinds of Pods judged before whoever writes about them has a turn."""
-
-
-class Asked(Read, Protocol):
-    """Who judges; `judge.decide.Decider` implements it."""
-
-    async def judgements(self, question: Question, deadline: float) -> Sequence[Judgement]:
-        """What each image gets under each policy, with what exceptions make of it; no use of one is spent."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What Pods of one kind get. `runs`: what runs in them; `written`: what admission would say, were they made again."""
-
-    runs: tuple[Line, ...]
-    written: tuple[Line, ...]
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether everything could be verified."""
-        return all(line.ending != "undecided" for line in (*self.runs, *self.written))
 
 
 @dataclass(slots=True)
@@ -372,26 +347,22 @@ class Rescan:
         if not self.scope.includes(labels) or not any(sight.running):
             self.results.pop(packed, None)
             return
-        judgements, strangers = await self._judge_running(sight)
-        written = lines_of(await self._judgements(sight.question))
-        twins, unread = await self._twins(sight, judgements, written, strangers)
-        runs = lines_of(judgements)
-        if twins:
-            rest = tuple(line for line in runs if line.where not in twins)
-            runs = (*rest, *lines_of(await self._ask(sight.question, twins)))
-            strangers = {where: why for where, why in strangers.items() if where not in twins}
-        # Kept once where both say the same, as of what is written by digest.
-        known = {line: line for line in runs}
-        result = Result(runs, tuple(known.get(line, line) for line in written))
+        found = await Examiner(self.asked, self.clock).examine(sight)
+        result = found.result
         self.results[packed] = result
-        for line in (*runs, *written):
+        for line in (*result.runs, *result.written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
         self._look_when_it_ends(packed, result)
-        others: dict[tuple[str, Digest | None], bool | None] = {}
+        comparison = Comparison(self.asked, sight, found, self._admitting)
         for pod in list(self.pods.sights.get(packed, {}).values()):
-            await self._compare(pod, sight, result, strangers, others)
-        unread |= {where for (where, _), other in others.items() if other is None}
+            async for where, drift in comparison.drifts(pod):
+                if drift is None:
+                    self.drifts.pop((pod.uid, where), None)
+                else:
+                    self.drifts[pod.uid, where] = drift
+            pod.good = comparison.good(pod)
+        unread = found.unread | comparison.unread
         if unread or not result.is_settled:
             self._try_again(packed)
         else:
@@ -403,186 +374,12 @@ class Rescan:
                 ", ".join(sorted(unread)),
             )
 
-    async def _judge_running(self, sight: Sight) -> tuple[Sequence[Judgement], Mapping[str, str]]:
-        """What runs, under each policy; and the places where something runs that is not what was written, with why.
-
-        A node may say which of an index's images it runs; then the index is judged, as at admission.
-        """
-        running = {
-            placed.where: digest for placed, digest in zip(sight.question.images, sight.running, strict=True) if digest
-        }
-        named = {placed.where: placed for placed in sight.question.images}
-        judged = {where: _at(named[where].image, digest) for where, digest in running.items()}
-        strangers: dict[str, str] = {}
-        for where, digest in running.items():
-            written = _reference(named[where].image)
-            if written is None or written.digest in {None, digest}:
-                continue
-            meant = await self.asked.meaning(sight.question, written)
-            if isinstance(meant, Resolved) and digest not in meant.children:
-                strangers[where] = f"{written.digest} was written"
-            else:
-                # One of its images, or nobody can tell now: the index is what is judged.
-                judged[where] = named[where].image
-        judgements = await self._ask(sight.question, judged)
-        denied = {line.where for line in lines_of(judgements) if line.ending == "denied"}
-        indexes: dict[str, str] = {}
-        for where in denied & running.keys():
-            written = _reference(named[where].image)
-            if written is None or written.digest is not None:
-                continue
-            meant = await self.asked.meaning(sight.question, written)
-            if isinstance(meant, Resolved) and running[where] in meant.children:
-                indexes[where] = _at(named[where].image, meant.digest)
-        if indexes:
-            judgements = await self._ask(sight.question, judged | indexes)
-        return judgements, strangers
-
-    async def _twins(
-        self, sight: Sight, judgements: Sequence[Judgement], written: Iterable[Line], strangers: Mapping[str, str]
-    ) -> tuple[Mapping[str, str], set[str]]:
-        """What is judged in place of what the node names, because it is the same image; and the places of which that cannot be told.
-
-        Only where what the node names is denied, and by no deny list: that digest was meant.
-        """
-        denied = {line.where for line in lines_of(judgements) if line.ending == "denied"} - _denied_for_good(judgements)
-        doubtful: dict[str, tuple[str, Digest]] = {}
-        for placed, digest in zip(sight.question.images, sight.running, strict=True):
-            image = _reference(placed.image) if placed.where in denied else None
-            if digest is None or image is None:
-                continue
-            # What a tag leads to says something only where it would be admitted.
-            if placed.where in strangers if image.digest is not None else _admits(written, placed.where):
-                doubtful[placed.where] = placed.image, digest
-        known: dict[tuple[str, Digest], str | None] = {}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limits.RESCAN_SECONDS):
-                for one in set(doubtful.values()):
-                    known[one] = await self._judged_as(sight.question, *one)
-        found = {where: known.get(one) for where, one in doubtful.items()}
-        twins = {where: image for where, image in found.items() if image not in {None, _at(*doubtful[where])}}
-        unread = {where for where, image in found.items() if image is None}
-        return twins, unread
-
-    async def _judged_as(self, question: Question, written: str, digest: Digest) -> str | None:
-        """The image by which is judged what runs: itself, or what was written, if it is a twin of that; None: that cannot be told."""
-        itself, image = _at(written, digest), parse_reference(written)
-        meant = await self.asked.meaning(question, image)
-        if not isinstance(meant, Resolved):
+    def _admitting(self, key: PolicyKey) -> Admitting | None:
+        known = self._in_force.get(key)
+        if known is None:
             return None
-        if digest in {meant.digest, *meant.children}:
-            return itself
-        twin = await is_twin(self.asked, question, _as(image, digest), _as(image, meant.digest))
-        if twin is None:
-            return None
-        return _at(written, meant.digest) if twin else itself
-
-    async def _ask(self, question: Question, images: Mapping[str, str]) -> Sequence[Judgement]:
-        """The judgements of these images in their places; they stand there already, so no exception's use is needed for them."""
-        placed = tuple(
-            Placed(one.where, images[one.where], one.kind, one.name, stood=True)
-            for one in question.images
-            if one.where in images
-        )
-        return await self._judgements(replace(question, images=placed))
-
-    async def _judgements(self, question: Question) -> Sequence[Judgement]:
-        """What the images of a question get. Where something ends soon, all evidence is read: some of it may last longer."""
-        said, now = await self.asked.judgements(question, _deadline()), self.clock()
-        if not any(end is not None and end.at - now < SOON for end in map(_end_of, said)):
-            return said
-        again = await self.asked.judgements(replace(question, thorough=True), _deadline())
-        lasting = {(one.places, one.policy): one.outcome for one in again if isinstance(one, Ruling)}
-        return tuple(_lasting(one, lasting) for one in said)
-
-    # ── drift ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _compare(
-        self,
-        pod: Pod,
-        sight: Sight,
-        result: Result,
-        strangers: Mapping[str, str],
-        others: dict[tuple[str, Digest | None], bool | None],
-    ) -> None:
-        """Whether a Pod has drifted. `others`: by place and by what was good there, whether it is another image; filled here, once for the kind."""
-        good = list(pod.good or (None,) * len(sight.running))
-        for i, (placed, digest) in enumerate(zip(sight.question.images, sight.running, strict=True)):
-            if digest is None:
-                continue
-            lines = [line for line in result.runs if line.where == placed.where]
-            stranger = strangers.get(placed.where)
-            written = _reference(placed.image)
-            # What runs as it was written was not exchanged, whatever is said of it by now.
-            kept = stranger is None and written is not None and written.digest is not None
-            drift = None if kept else self._drift(pod, placed, digest, good[i], lines, stranger)
-            if drift is not None and written is not None:
-                key = (placed.where, good[i])
-                if key not in others:
-                    others[key] = await self._is_another(sight.question, placed, written, digest, good[i], result)
-                drift = drift if others[key] else None
-            if drift is None:
-                self.drifts.pop((pod.uid, placed.where), None)
-            else:
-                self.drifts[pod.uid, placed.where] = drift
-            if placed.where not in strangers and not any(line.is_refused for line in lines):
-                good[i] = digest
-        # One and the same tuple for all Pods of the kind, where they agree.
-        pod.good = sight.running if tuple(good) == sight.running else tuple(good)
-
-    async def _is_another(
-        self,
-        question: Question,
-        placed: Placed,
-        written: ImageReference,
-        digest: Digest,
-        good: Digest | None,
-        result: Result,
-    ) -> bool | None:
-        """Whether what runs is another image than what was verified, and not the same under another digest; None: nothing can be said."""
-        verified = [_as(written, one) for one in (written.digest, good) if one is not None]
-        if written.digest is None:
-            lines = [line for line in result.written if line.where == placed.where]
-            if any(line.ending == "undecided" for line in lines):
-                return None
-            if not any(line.is_refused for line in lines):
-                # Where the tag leads now would be admitted; where it leads to what would not, it says nothing of what was.
-                verified.append(written)
-        return await is_another(self.asked, question, _as(written, digest), verified)
-
-    def _drift(
-        self, pod: Pod, placed: Placed, digest: Digest, good: Digest | None, lines: list[Line], stranger: str | None
-    ) -> Drift | None:
-        found: Drift | None = None
-        for line in lines:
-            known = None if line.policy is None else self._in_force.get(line.policy)
-            if known is None or line.policy is None or line.mode != "enforce":
-                continue
-            if stranger is None:
-                since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
-                if line.ending != "denied" or not has_drifted(
-                    digest, good, created=pod.created, seen=pod.seen, since=since
-                ):
-                    continue
-            text = (
-                f"it runs {digest}, and {stranger}"
-                if stranger
-                else f"it runs {digest}, which was not verified: {line.text}"
-            )
-            follows = known.policy.terms.afterwards.on_drift
-            if found is None or follows == "evict":
-                found = Drift(
-                    pod.uid,
-                    pod.namespace,
-                    pod.name,
-                    placed.where,
-                    placed.image,
-                    digest,
-                    line.policy,
-                    follows,
-                    text,
-                    pod.owner,
-                )
-        return found
+        since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
+        return Admitting(since, known.policy.terms.afterwards.on_drift)
 
 
 def _ends(policy: Policy) -> float:
@@ -596,60 +393,8 @@ def _demands_the_same(one: Policy, other: Policy) -> bool:
     return one is other or replace(one, terms=replace(one.terms, afterwards=other.terms.afterwards)) == other
 
 
-def _deadline() -> float:
-    return asyncio.get_running_loop().time() + limits.RESCAN_SECONDS
-
-
 def _namespace(pods: Mapping[str, Pod]) -> str:
     return next(iter(pods.values())).namespace
-
-
-def _end_of(judgement: Judgement) -> End | None:
-    """With what an image would cease to be allowed."""
-    outcome = judgement.outcome if isinstance(judgement, Ruling) else None
-    return outcome.ends if isinstance(outcome, Allowed) else None
-
-
-def _lasting(judgement: Judgement, lasting: Mapping[tuple[tuple[str, ...], PolicyKey | None], Outcome]) -> Judgement:
-    """The same, as long as was found; what could not be read again lasts as long as was known."""
-    found = lasting.get((judgement.places, judgement.policy)) if isinstance(judgement, Ruling) else None
-    if (
-        not isinstance(judgement, Ruling)
-        or not isinstance(judgement.outcome, Allowed)
-        or not isinstance(found, Allowed)
-    ):
-        return judgement
-    return replace(judgement, outcome=replace(judgement.outcome, ends=found.ends))
-
-
-def _at(written: str, digest: Digest) -> str:
-    return f"{written.partition('@')[0]}@{digest}"
-
-
-def _as(image: ImageReference, digest: Digest) -> ImageReference:
-    return replace(image, tag=None, digest=digest)
-
-
-def _denied_for_good(judgements: Iterable[Judgement]) -> set[str]:
-    """The places of which a deny list says so, or something else that nothing lifts."""
-    return {
-        where
-        for one in judgements
-        if isinstance(one, Ruling) and isinstance(one.outcome, Denied) and one.outcome.final
-        for where in one.places
-    }
-
-
-def _admits(written: Iterable[Line], where: str) -> bool:
-    """Whether what is written in a place would be admitted now."""
-    return not any(line.is_refused or line.ending == "undecided" for line in written if line.where == where)
-
-
-def _reference(written: str) -> ImageReference | None:
-    try:
-        return parse_reference(written)
-    except Invalid:
-        return None
 
 
 def _denied(snapshot: Snapshot) -> frozenset[Digest]:

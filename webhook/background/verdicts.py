@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from webhook import limits
+from webhook.background.examine import Result
 from webhook.background.lines import Line
 from webhook.background.pods import Pod
-from webhook.background.rescan import Result
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
 from webhook.kube.writes import Writes

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from webhook.background.consequences import Consequences
+from webhook.background.examine import Asked
 from webhook.background.excused import Excused, excused
 from webhook.background.pods import Pods
 from webhook.background.reports import Reports, results_of
-from webhook.background.rescan import Asked, Rescan
+from webhook.background.rescan import Rescan
 from webhook.background.scope import Scope
 from webhook.background.verdicts import Verdicts, tallies
 from webhook.kube.client import Kube

@@ -6,8 +6,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import functools
-import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -108,17 +106,6 @@ def gauge_exceptions(metrics: Metrics, states: Callable[[], Sequence[str]]) -> N
 
     for state in _EXCEPTION_STATES:
         gauge(state)
-
-
-def gauge_expiries(metrics: Metrics, kinds: Sequence[str], first: Callable[[str], dt.datetime | None]) -> None:
-    """Tells whenever the metrics are read when the first of each kind ends."""
-
-    def seconds(kind: str) -> float:
-        at = first(kind)
-        return math.inf if at is None else at.timestamp()
-
-    for kind in kinds:
-        metrics.expiry.labels(kind).set_function(functools.partial(seconds, kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import functools
 import logging
 import signal
 import socket
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from webhook import limits
-from webhook.admission.tls import ServingCertificate
 from webhook.cli import hosting, local, running
 from webhook.cli.hosting import Ports, Tuf
 from webhook.cli.local import RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.running import ANY_ADDRESS, Address, DrainSeconds, LogFormatOption, MetricsPort, Port
+from webhook.cli.secretfiles import SecretFiles
 from webhook.formats import FORMATS
 from webhook.judge.decide import FindNamespace, KeychainOf
 from webhook.judge.workload import Question
@@ -29,14 +28,13 @@ from webhook.keys.kept import KeptKeys
 from webhook.keys.pkcs11 import Modules
 from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError, is_name
-from webhook.kube.entries import Entries
 from webhook.memory.records import Records
 from webhook.memory.store import PolicyStore
 from webhook.observe.log import LogFormat, ReviewLog, log_to
 from webhook.observe.metrics import Metrics
 from webhook.observe.notify import Notifier, notifying, parse_notify_url
 from webhook.observe.watchdog import Watchdog
-from webhook.parsing import Invalid, convert
+from webhook.parsing import Invalid
 from webhook.registry.client import RegistryClient
 from webhook.registry.settings import RegistrySettings, SettingsFile
 from webhook.trust import Keychain
@@ -60,8 +58,6 @@ certificate and the webhook configuration.
 
 _log = logging.getLogger(__name__)
 
-_CERTIFICATE_SECONDS: Final = 2.0
-_WAIT_SECONDS: Final = 0.2
 _RECORDS_SECONDS: Final = 5.0
 _STATES: Final = ("in_force", "unresolved", "broken")
 
@@ -173,6 +169,7 @@ async def _operate(
     log_format: LogFormat,
 ) -> None:
     from webhook.background.work import Background
+    from webhook.cli.expiries import gauge_expiries
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
@@ -200,7 +197,7 @@ async def _operate(
             kube, installation.namespace, installation.service, identity, lambda: owner_of(kube, installation)
         )
         uses = _uses(kube, store, metrics, await stack.enter_async_context(notifying(notify)))
-        _gauge_expiries(metrics, policies, uses.exceptions)
+        gauge_expiries(metrics, policies, uses.exceptions)
         pool = stack.enter_context(hosting.checking_pool())
         keychain_of, find_namespace = _asking(kube, store)
         judge = hosting.composed(
@@ -225,7 +222,7 @@ async def _operate(
         log = ReviewLog(log_format=log_format)
         stack.callback(log.close)
 
-        secret = _SecretFiles(kube, installation.secret_path, folder)
+        secret = SecretFiles(kube, installation.secret_path, folder)
         certificate = await secret.first(stopping)
         if certificate is None:
             return
@@ -310,38 +307,6 @@ async def _keep(
     return cluster.work()
 
 
-def _gauge_expiries(metrics: Metrics, policies: "Policies", exceptions: "Exceptions") -> None:
-    from webhook.formats.endings import ENDING_KINDS
-    from webhook.operator.exceptionstatus import state_of
-    from webhook.operator.radar import first_ends, is_over
-
-    def first(kind: str) -> dt.datetime | None:
-        if kind == "exception":
-            now = hosting.now()
-            in_force = [one.exception for one in exceptions.known.values() if state_of(one, now) == "in_force"]
-            return min((one.expires_at for one in in_force if one is not None), default=None)
-        if kind == "signature":
-            return metrics.running.first_end
-        if kind == "crl":
-            return metrics.lists.first()
-        ends = (one for known in policies.in_force.values() for one in known.ends)
-        return first_ends(ends, hosting.now()).get(kind)
-
-    def over() -> int:
-        now = hosting.now()
-        return sum(is_over(one.policy.require, one.ends, now) for one in policies.standing().values() if one.ends)
-
-    def ended(kind: str) -> int:
-        now = hosting.now()
-        ends = (one.ending for known in policies.in_force.values() for one in known.ends)
-        return sum(one.kind == kind and one.at <= now for one in ends)
-
-    hosting.gauge_expiries(metrics, [*ENDING_KINDS, "exception", "signature", "crl"], first)
-    for kind in ENDING_KINDS:
-        metrics.ended.labels(kind).set_function(functools.partial(ended, kind))
-    metrics.policies_over.set_function(over)
-
-
 def _leading(
     kube: "Kube",
     policies: "Policies",
@@ -411,57 +376,3 @@ async def _following(
             tasks.create_task(resync.compare(kube, policies, exceptions, store, listed))
     finally:
         stopping.put_nowait(signal.SIGTERM)
-
-
-class _SecretFiles:
-    """The serving certificate: a Secret on the API server, kept in files because TLS reads files."""
-
-    def __init__(self, kube: "Kube", path: str, folder: Path) -> None:
-        self._kube = kube
-        self._path = path
-        self._files = (folder / "tls.crt", folder / "tls.key")
-        self._held: tuple[bytes, ...] = ()
-
-    async def first(self, stopping: running.Stopping) -> ServingCertificate | None:
-        """The certificate, as soon as there is one that can be served; None if we are told to stop before."""
-        said = False
-        while stopping.empty():
-            try:
-                if await self._fetch():
-                    return ServingCertificate(*self._files)
-            except (OSError, ValueError) as e:
-                _log.error("the certificate in the Secret cannot be served: %s", e)
-            if not said:
-                said = True
-                _log.info("waiting for a certificate: tls.crt and tls.key in the Secret at %s", self._path)
-            await asyncio.sleep(_WAIT_SECONDS)
-        return None
-
-    async def keep_fresh(self, certificate: ServingCertificate, changed: Callable[[dt.datetime], None]) -> None:
-        """Serves what the Secret holds, until cancelled; tells `changed` when the served certificate ends."""
-        changed(certificate.expires)
-        while True:
-            await asyncio.sleep(_CERTIFICATE_SECONDS)
-            if await self._fetch() and certificate.reload():
-                _log.info("a new certificate is served, until %s", certificate.expires)
-                changed(certificate.expires)
-
-    async def _fetch(self) -> bool:
-        """Whether the Secret holds another pair than the files did, which then hold it."""
-        try:
-            found = await self._kube.get(self._path)
-            entries = {} if found is None else convert(found, Entries, "Secret").decoded("Secret")
-        except (KubeError, Invalid) as e:
-            _log.warning("the serving certificate could not be read: %s", e)
-            return False
-        pair = tuple(entries.get(name, b"") for name in ("tls.crt", "tls.key"))
-        if not all(pair) or pair == self._held:
-            return False
-        self._held = pair
-        for file, data in zip(self._files, pair, strict=True):
-            # Beside it and moved over it: TLS must never read half of one.
-            new = file.with_suffix(".new")
-            new.touch(mode=0o600)
-            new.write_bytes(data)
-            new.replace(file)
-        return True

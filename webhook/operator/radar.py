@@ -19,7 +19,7 @@ from webhook.parsing import quote
 from webhook.policy.parse import key_references
 from webhook.policy.policy import Policy
 from webhook.policy.require import Expr, Name
-from webhook.policy.spec import EndingStatus
+from webhook.policy.statusspec import EndingStatus
 from webhook.policy.window import Windowed
 from webhook.trust import Format, Materials
 

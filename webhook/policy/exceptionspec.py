@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from webhook import limits
-from webhook.policy.spec import Condition, Count, Glob, Rule, WorkloadsSpec
+from webhook.policy.spec import Glob, Rule, WorkloadsSpec
+from webhook.policy.statusspec import Condition, Count
 
 UserName = Annotated[str, Meta(min_length=1, max_length=limits.MAX_USER_NAME)]
 _UNCHANGED = " && ".join(

@@ -15,7 +15,8 @@ from msgspec import inspect
 from webhook.policy.document import GROUP, VERSION
 from webhook.policy.exceptionspec import ExceptionSpec, ExceptionStatus
 from webhook.policy.reading import Formats
-from webhook.policy.spec import HardwareSpec, PolicySpec, PolicyStatus, RefSpec, Rule, ValiditySpec
+from webhook.policy.spec import HardwareSpec, PolicySpec, RefSpec, Rule, ValiditySpec
+from webhook.policy.statusspec import PolicyStatus
 
 Schema = dict[str, Any]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.fake.kube import FakeKube
-from webhook.cli import operate
-from webhook.cli.operate import _SecretFiles
+from webhook.cli import secretfiles
 from webhook.cli.running import Stopping
+from webhook.cli.secretfiles import SecretFiles
 from webhook.kube import KubeError
 from webhook.operator.certificates import Data, next_data
 
@@ -32,10 +32,10 @@ def put(kube: FakeKube, data: Data) -> None:
 async def test_w09_it_waits_for_a_pair_that_can_be_served_and_follows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operate, "_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(operate, "_CERTIFICATE_SECONDS", 0.01)
+    monkeypatch.setattr(secretfiles, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(secretfiles, "_CERTIFICATE_SECONDS", 0.01)
     kube, stopping = FakeKube(), Stopping()
-    files = _SecretFiles(kube, PATH, tmp_path)
+    files = SecretFiles(kube, PATH, tmp_path)
     waiting = asyncio.create_task(files.first(stopping))
     for broken in ({"tls.crt": b"x", "tls.key": b"x"}, {"tls.crt": made()["tls.crt"]}):
         put(kube, broken)
@@ -65,4 +65,4 @@ async def test_w09_it_waits_for_a_pair_that_can_be_served_and_follows_it(
 async def test_told_to_stop_it_waits_no_longer(tmp_path: Path) -> None:
     stopping = Stopping()
     stopping.put_nowait(signal.SIGTERM)
-    assert await _SecretFiles(FakeKube(), PATH, tmp_path).first(stopping) is None
+    assert await SecretFiles(FakeKube(), PATH, tmp_path).first(stopping) is None
