@@ -33,6 +33,7 @@ from webhook.operator.events import timestamp
 from webhook.operator.exceptions import Exceptions, path_of
 from webhook.operator.exceptionstatus import ExceptionStatuses
 from webhook.operator.radar import ALERTED, SOON
+from webhook.trust import Unavailable
 from webhook.verdict import End, ExceptionKey, PolicyKey
 
 DAY = dt.timedelta(days=1)
@@ -150,6 +151,24 @@ async def test_f17_when_something_has_ended_what_rests_on_it_is_judged_at_once(
     assert lab.endings() == ["denied"]
     assert status["preview"]["denied"] == 1
     assert "ending" not in status
+
+
+async def test_f17_what_cannot_be_verified_beside_it_does_not_put_that_off(
+    lab: Ending, pool: ThreadPoolExecutor
+) -> None:
+    lab.write(signers=SIGNERS)
+    lab.policy("shop/other")
+    digest = lab.signed()
+    lab.registry.fail(f"manifest {digest.replace(':', '-')}.sig", lambda: Unavailable("down"))
+    lab.pod(running=digest)
+    lab.now = ENDS - dt.timedelta(seconds=30)
+    await lab.day(days=0)
+    assert sorted(lab.endings()) == ["allowed", "undecided"]
+    lab.forget(pool)
+    assert limits.RESCAN_AGAIN_SECONDS > 31
+    lab.now = ENDS + dt.timedelta(seconds=1)
+    await lab.day(days=0)
+    assert sorted(lab.endings()) == ["denied", "undecided"]
 
 
 async def test_what_rests_on_a_root_that_ends_is_not_said_to_end_with_it(lab: Ending) -> None:

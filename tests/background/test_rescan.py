@@ -303,9 +303,18 @@ class Slow:
         self.over = asyncio.Event()
         self.now: list[str] = []
         self.most: dict[str, int] = {"": 0}
-        judgements = lab.decider.judgements
+        judgements, once = lab.decider.judgements, lab.step
+        hanging: set[object] = set()
         # What one waits for here is waited for in a step, too.
         monkeypatch.setattr(module, "_TICK_SECONDS", 0.02)
+
+        async def step() -> None:
+            await once()
+            for _ in range(200):
+                # On a machine under load others take longer than that.
+                if len(lab.rescan._tasks) <= len(hanging):
+                    break
+                await once()
 
         async def slowly(question: Question, deadline: float) -> Any:
             name = question.who.namespace
@@ -314,12 +323,16 @@ class Slow:
             self.most[name] = max(self.most.get(name, 0), self.now.count(name))
             try:
                 if name in namespaces:
+                    hanging.add(asyncio.current_task())
                     await self.over.wait()
+                    hanging.discard(asyncio.current_task())
                 return await judgements(question, deadline)
             finally:
+                hanging.discard(asyncio.current_task())
                 self.now.remove(name)
 
         monkeypatch.setattr(lab.decider, "judgements", slowly)
+        monkeypatch.setattr(lab, "step", step)
 
 
 async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

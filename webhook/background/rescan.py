@@ -312,7 +312,8 @@ class Rescan:
         before = self._tries.get(sight)
         wait = limits.RESCAN_AGAIN_SECONDS if before is None else min(2 * before, limits.MAX_RESCAN_AGAIN_SECONDS)
         self._tries[sight] = wait
-        self._again[sight] = self.clock().timestamp() + wait
+        # Should something of it end before then, it is judged then.
+        self._again[sight] = min(self.clock().timestamp() + wait, self._again.get(sight, math.inf))
 
     def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
         """Judges it again when something of it has ended, unless that is done anyhow by then."""
