@@ -21,9 +21,9 @@ from webhook.background.lines import Line
 from webhook.background.pods import Pod
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
-from webhook.operator.configuration import owner_of
 from webhook.operator.events import timestamp
 from webhook.operator.installation import Installation
+from webhook.operator.owned import owner_of
 from webhook.operator.radar import SOON
 from webhook.verdict import End
 

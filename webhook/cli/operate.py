@@ -173,8 +173,8 @@ async def _operate(
     from webhook.keys.cluster import ClusterKeys
     from webhook.kube.client import Kube, connected
     from webhook.kube.lease import Lease
-    from webhook.operator.configuration import owner_of
     from webhook.operator.outages import OutageEvents
+    from webhook.operator.owned import owner_of
     from webhook.operator.policies import Policies
     from webhook.operator.refusals import RefusalEvents
 

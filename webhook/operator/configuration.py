@@ -17,6 +17,7 @@ from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, bundle
 from webhook.operator.duty import Duty, fault_of
 from webhook.operator.installation import Installation
+from webhook.operator.owned import owner_of
 from webhook.parsing import Invalid
 from webhook.yamltext import read_yaml
 
@@ -206,19 +207,6 @@ class Configurations:
             for one in slices.get("items") or ()
             for endpoint in one.get("endpoints") or ()
         )
-
-
-async def owner_of(kube: Kube, installation: Installation) -> Document | None:
-    """The reference that makes an object go when the release goes; None when that is going, or gone."""
-    role = await kube.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{installation.owner}")
-    if role is None or "deletionTimestamp" in role["metadata"]:
-        return None
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "name": installation.owner,
-        "uid": role["metadata"]["uid"],
-    }
 
 
 def configurations_in(config_map: Document | None) -> list[tuple[str, Document]]:

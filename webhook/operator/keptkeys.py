@@ -17,8 +17,8 @@ from webhook.keys import kept as packing
 from webhook.keys.kept import Kept, KeptKeys
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
-from webhook.operator.configuration import owner_of
 from webhook.operator.installation import Installation
+from webhook.operator.owned import create_owned
 from webhook.parsing import Invalid
 from webhook.policy.keyref import RemoteKey
 
@@ -93,7 +93,9 @@ class ClusterKeptKeys:
         if room != before:
             data = {_ENTRY: base64.b64encode(packed).decode()}
             if found is None:
-                await self._create(path, {"kind": "Secret", "type": "Opaque", "data": data})
+                await create_owned(
+                    self._kube, self._installation, path, {"kind": "Secret", "type": "Opaque", "data": data}
+                )
             else:
                 # Its resource version among the metadata: what somebody wrote in between is not overwritten.
                 await self._kube.replace(path, {**found, "data": data})
@@ -124,12 +126,3 @@ class ClusterKeptKeys:
             name = found["metadata"].get("name")
             reason = error if isinstance(error, Invalid) else "not base64"
             _log.error("nothing in Secret %s counts, and it is written anew: %s", name, reason)
-
-    async def _create(self, path: str, body: Document) -> None:
-        collection, _, name = path.rpartition("/")
-        owner = await owner_of(self._kube, self._installation)
-        if owner is None:
-            raise KubeError(f"{path}: is not made any more, because the release goes")
-        # It goes with it.
-        metadata = {"name": name, "namespace": self._installation.namespace, "ownerReferences": [owner]}
-        await self._kube.create(collection, {"apiVersion": "v1", "metadata": metadata, **body})

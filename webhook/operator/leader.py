@@ -14,9 +14,10 @@ from typing import Final
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, next_data
-from webhook.operator.configuration import Configurations, owner_of
+from webhook.operator.configuration import Configurations
 from webhook.operator.duty import Duty
 from webhook.operator.installation import Installation
+from webhook.operator.owned import owner_of
 from webhook.operator.policies import Policies
 from webhook.operator.statuses import Statuses
 

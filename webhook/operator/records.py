@@ -21,8 +21,8 @@ from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.memory import records as parts
 from webhook.memory.records import SHARDS, Records
-from webhook.operator.configuration import owner_of
 from webhook.operator.installation import Installation
+from webhook.operator.owned import create_owned
 from webhook.parsing import Invalid
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class ClusterRecords:
         text = parts.write(held)
         data = {"records": text, "mac": _mac(key, shard, text)}
         if found is None:
-            await self._create(path, {"kind": "ConfigMap", "data": data})
+            await create_owned(self._kube, self._installation, path, {"kind": "ConfigMap", "data": data})
         elif found.get("data") != data:
             await self._kube.replace(path, {**found, "data": data})
 
@@ -134,7 +134,9 @@ class ClusterRecords:
         if found is None:
             fresh = base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
             try:
-                found = await self._create(path, {"kind": "Secret", "type": "Opaque", "data": {"key": fresh}})
+                found = await create_owned(
+                    self._kube, self._installation, path, {"kind": "Secret", "type": "Opaque", "data": {"key": fresh}}
+                )
             except KubeError as e:
                 if not e.is_conflict:
                     raise
@@ -144,15 +146,6 @@ class ClusterRecords:
             raise KubeError(f"{path}: holds no key of {_KEY_BYTES} bytes; delete it, and another is made")
         self._key = key
         return key
-
-    async def _create(self, path: str, body: Document) -> Document:
-        collection, _, name = path.rpartition("/")
-        owner = await owner_of(self._kube, self._installation)
-        if owner is None:
-            raise KubeError(f"{path}: is not made any more, because the release goes")
-        # It goes with it.
-        metadata = {"name": name, "namespace": self._installation.namespace, "ownerReferences": [owner]}
-        return await self._kube.create(collection, {"apiVersion": "v1", "metadata": metadata, **body})
 
 
 def _mac(key: bytes, shard: int, text: str) -> str:
