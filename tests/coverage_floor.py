@@ -12,6 +12,7 @@ from coverage.exceptions import CoverageException
 
 DECIDING = (
     "webhook/limits.py",
+    "webhook/moment.py",
     "webhook/parsing.py",
     "webhook/yamltext.py",
     "webhook/image.py",

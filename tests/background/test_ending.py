@@ -28,8 +28,8 @@ from webhook.judge.decide import Decider
 from webhook.judge.evaluate import Judge
 from webhook.kube import KubeError
 from webhook.kube.client import Document
+from webhook.moment import rfc3339
 from webhook.observe.running import RunningMetrics
-from webhook.operator.events import timestamp
 from webhook.operator.exceptions import Exceptions, path_of
 from webhook.operator.exceptionstatus import ExceptionStatuses
 from webhook.operator.radar import ALERTED, SOON
@@ -46,7 +46,7 @@ SIGNER = party("Signer", ROOT, begins=START - DAY, ends=ENDS)
 SIGNERS: list[dict[str, Any]] = [
     {"name": "release", "notation": trusting(store("ca", ROOT), store("tsa", TSA_ROOT), timestamp="afterCertExpiry")}
 ]
-TOLD = f"until {timestamp(ENDS)}: certificate {SIGNER.certificate.subject.rfc4514_string()}"
+TOLD = f"until {rfc3339(ENDS)}: certificate {SIGNER.certificate.subject.rfc4514_string()}"
 
 
 class Ending(Staging):
@@ -96,11 +96,11 @@ async def test_f17_what_runs_and_could_soon_not_be_started_again_is_told_with_it
     assert expiring(status)[:2] == ("False", "NothingEndsSoon")
     # Nobody does anything; the month begins. What has a trusted time does not end.
     status = await lab.day(days=10.5)
-    assert status["ending"] == {"images": 2, "first": timestamp(ENDS), "examples": [f"shop/web-a: {TOLD}"]}
+    assert status["ending"] == {"images": 2, "first": rfc3339(ENDS), "examples": [f"shop/web-a: {TOLD}"]}
     assert expiring(status) == (
         "True",
         "RunningEndsSoon",
-        f"2 images of running containers could not be started again from {timestamp(ENDS)} on: shop/web-a: {TOLD}; …",
+        f"2 images of running containers could not be started again from {rfc3339(ENDS)} on: shop/web-a: {TOLD}; …",
     )
     assert lab.kube.reasons() == ["PolicyRunningEndsSoon"]
     # While nothing changes nothing is written.
@@ -213,14 +213,14 @@ async def test_a_report_says_when_it_ends_and_what_an_exception_lets_past_ends_w
     assert "endsAt" not in told["properties"]
     await lab.day(days=11)
     (told,) = (lab.report() or {})["results"]
-    assert told["properties"]["endsAt"] == timestamp(ENDS)
+    assert told["properties"]["endsAt"] == rfc3339(ENDS)
     assert told["properties"]["ends"] == TOLD.partition(": ")[2]
     at = lab.now + 5 * DAY
     lab.store.put_exception(exception("shop/hotfix", policies=["web"], expiresAt=at.isoformat()))
     lab.pod(image=f"{HOST}/bad:v1", running=lab.image(path="bad"), name="bad")
     status = await lab.day(days=0)
     excused = next(one for one in (lab.report() or {})["results"] if one["result"] == "skip")
-    assert excused["properties"]["endsAt"] == timestamp(at)
+    assert excused["properties"]["endsAt"] == rfc3339(at)
     assert excused["properties"]["ends"] == "exception shop/hotfix"
     # It was made to end, and is no fault of the policy's.
     assert status["ending"]["images"] == 1
@@ -342,7 +342,7 @@ def test_d01_what_is_told_is_bounded_and_the_first_come_first() -> None:
     results = {sight: result for sight, (result, _) in kinds.items()}
     tally = tallies(results, {sight: pods for sight, (_, pods) in kinds.items()}, START)[WEB]
     told = tally.status()["ending"]
-    assert (told["images"], told["first"]) == (3000, timestamp(START))
+    assert (told["images"], told["first"]) == (3000, rfc3339(START))
     assert [text.partition(":")[0] for text in told["examples"]] == [f"shop/web-{i:04}" for i in range(0, 100, 20)]
     assert max(map(len, told["examples"])) == limits.MAX_EXAMPLE
     # What ends later than soon is not told.

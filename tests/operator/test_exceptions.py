@@ -446,6 +446,14 @@ async def test_the_leader_writes_what_time_changes_and_nothing_else(cluster: Clu
     assert not statuses._written
 
 
+@pytest.mark.parametrize("ends", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_d01_an_exception_may_end_at_either_end_of_the_calendar(cluster: Cluster, ends: str) -> None:
+    cluster.write(expiresAt=ends)
+    replica = Replica(cluster)
+    await ExceptionStatuses(cluster.kube, replica.exceptions, lambda: POLICIES, lambda: cluster.now).write()
+    assert cluster.status["active"] is ends.startswith("9999")
+
+
 async def test_f33_a_status_that_cannot_be_written_stops_no_other(
     cluster: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

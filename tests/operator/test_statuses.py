@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,10 @@ from webhook import limits
 from webhook.kube import KubeError
 from webhook.kube.client import connected
 from webhook.kube.writes import Writes
+from webhook.operator import leader, status, statuses
 from webhook.operator.leader import Leader
+from webhook.operator.onduty import OnDuty
+from webhook.operator.policies import InForce
 from webhook.verdict import PolicyKey
 
 ROOT = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies"
@@ -24,9 +28,11 @@ ROOT = "/apis/trusted-images.dev/v1alpha1/namespaces/shop/trustpolicies"
 class Many(Lab):
     """Many policies."""
 
-    def put(self, name: str) -> None:
-        document = {"metadata": {"name": name, "namespace": "shop", "generation": 1}, "spec": INLINE}
-        self.policies.seen(self.kube.put(f"{ROOT}/{name}", document))
+    def put(self, name: str, spec: dict[str, Any] = INLINE, status: dict[str, Any] | None = None) -> None:
+        metadata = {"name": name, "namespace": "shop", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        self.policies.seen(
+            self.kube.put(f"{ROOT}/{name}", {"metadata": metadata, "spec": spec, "status": status or {}})
+        )
 
     def hear(self) -> None:
         """What was written comes back, as events of the objects."""
@@ -73,12 +79,12 @@ async def test_a_quiet_round_asks_nothing_and_opens_no_document(lab: Many, monke
     await lab.leader.statuses.write()
     lab.hear()
     # Another leader looks once whether anything is to be written.
-    for leader in (lab.leader, Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, lab.duty())):
-        await leader.statuses.write()
+    for one in (lab.leader, Leader(lab.kube, lab.policies, INSTALLATION, lambda: lab.now, lab.reaches, lab.duty())):
+        await one.statuses.write()
         assert len(lab.told()) in {0, 30}
     opened: list[object] = []
     monkeypatch.setattr("webhook.operator.policies.Written.document", property(opened.append))
-    await leader.statuses.write()
+    await lab.leader.statuses.write()
     assert (lab.told(), opened) == ([], [])
 
 
@@ -184,3 +190,88 @@ async def test_what_changes_by_time_alone_is_written_when_it_does(lab: Many) -> 
     assert (await effective(), lab.told()) == ("AuditFirst", [])
     lab.now += dt.timedelta(minutes=1)
     assert await effective() == "NotJudgedYet"
+
+
+@pytest.mark.parametrize(
+    "validity",
+    [
+        {"notAfter": "0001-01-01T00:00:00Z"},
+        {"notBefore": "0001-01-01T00:00:00+14:00"},
+        {"notAfter": "9999-12-31T23:59:59Z"},
+        {"notAfter": "9999-12-31T23:59:59-14:00"},
+    ],
+)
+async def test_d01_times_at_the_ends_of_the_calendar_are_times(lab: Many, validity: dict[str, str]) -> None:
+    [signer] = INLINE["signers"]
+    lab.put("odd", {**INLINE, "signers": [{**signer, "validity": validity}]})
+    lab.put("other")
+    for _ in range(2):
+        await lab.leader.statuses.write()
+        lab.hear()
+    assert sorted(lab.told()) == ["odd", "other"]
+    await lab.leader.statuses.write()
+    assert not lab.told()
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"ending": {"images": 1, "first": "0001-01-01T00:00:00+14:00", "examples": []}},
+        {"preview": {"denied": 0, "undecided": 0, "lastDenied": "9999-12-31T23:59:59Z"}},
+        {"preview": {"denied": 0, "undecided": 0, "lastDenied": "0001-01-01T00:00:00+14:00"}},
+        {"rollout": {"promotedAt": "0001-01-01T00:00:00+14:00"}},
+        {"rollout": {"promotedAt": "9999-12-31T23:59:59-14:00"}},
+    ],
+)
+async def test_d01_whatever_somebody_has_written_into_a_status(lab: Many, found: dict[str, Any]) -> None:
+    lab.put("odd", {**INLINE, "rollout": {"auditFor": "24h", "promoteWhen": "clean"}}, found)
+    lab.put("other")
+    await lab.leader.statuses.write()
+    assert sorted(lab.told()) == ["odd", "other"]
+
+
+async def test_d01_an_error_about_one_policy_costs_no_other_and_comes_once(
+    lab: Many, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = status.status_of
+
+    def broken(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -> dict[str, Any]:
+        if known.written.key.name == "odd":
+            raise ZeroDivisionError
+        return real(known, now, on_duty)
+
+    monkeypatch.setattr(statuses, "status_of", broken)
+    lab.put("odd")
+    lab.put("other")
+    for _ in range(3):
+        await lab.leader.statuses.write()
+    assert lab.told() == ["other"]
+    assert [record.message for record in caplog.records if record.exc_info] == [
+        "what the status of shop/odd should be cannot be told"
+    ]
+    monkeypatch.undo()
+    lab.now += dt.timedelta(minutes=10)
+    await lab.leader.statuses.write()
+    assert lab.told() == ["odd"]
+
+
+async def test_d01_what_is_wrong_with_the_statuses_does_not_end_the_rest(
+    lab: Many, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = 0
+
+    async def wrong(_: statuses.Statuses) -> None:
+        nonlocal rounds
+        rounds += 1
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(leader, "_SECONDS", 0.001)
+    monkeypatch.setattr(leader, "_CERTIFICATE_SECONDS", 0.001)
+    monkeypatch.setattr(statuses.Statuses, "write", wrong)
+    working = asyncio.create_task(lab.leader.work())
+    while rounds < 3:
+        await asyncio.sleep(0.001)
+        assert not working.done()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert "ZeroDivisionError" in caplog.text

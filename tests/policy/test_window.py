@@ -8,7 +8,8 @@ import pytest
 
 from webhook import limits
 from webhook.image import Digest, Repository, Subject
-from webhook.policy.window import Windowed, shown, span
+from webhook.moment import rfc3339
+from webhook.policy.window import Windowed, span
 from webhook.trust import Claim, Evidence, Registry, Rejected, Untrusted
 from webhook.verdict import End, Proof
 
@@ -145,7 +146,9 @@ async def test_everything_else_is_the_signers_own() -> None:
 
 
 def test_times_and_spans_as_people_read_them() -> None:
-    assert shown(dt.datetime(2026, 11, 25, 14, tzinfo=dt.timezone(2 * dt.timedelta(hours=1)))) == "2026-11-25T12:00:00Z"
+    assert (
+        rfc3339(dt.datetime(2026, 11, 25, 14, tzinfo=dt.timezone(2 * dt.timedelta(hours=1)))) == "2026-11-25T12:00:00Z"
+    )
     assert [span(dt.timedelta(seconds=s)) for s in (0, 59, 3600, 5400, 90061)] == [
         "0s",
         "59s",

@@ -21,7 +21,7 @@ from webhook.background.lines import Line
 from webhook.background.pods import Pod
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
-from webhook.operator.events import timestamp
+from webhook.moment import rfc3339
 from webhook.operator.installation import Installation
 from webhook.operator.owned import owner_of
 from webhook.operator.radar import SOON
@@ -83,7 +83,7 @@ def results_of(
         namespace, policy, image, ending, _ = key
         about = {"image": image, "mode": line.mode, "pods": str(len(of_line))}
         if key in ends:
-            about |= {"endsAt": timestamp(ends[key].at), "ends": ends[key].what}
+            about |= {"endsAt": rfc3339(ends[key].at), "ends": ends[key].what}
         shown = _entry(policy, "image", ending, line.text or "it satisfies the policy", about)
         shown["resources"] = [_pod(pod.namespace, pod.name, pod.uid) for pod in _first(of_line)]
         by_namespace.setdefault(namespace, []).append(shown)

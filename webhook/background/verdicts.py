@@ -15,7 +15,7 @@ from webhook.background.pods import Pod
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
 from webhook.kube.writes import Writes
-from webhook.operator.events import timestamp
+from webhook.moment import rfc3339
 from webhook.operator.policies import InForce
 from webhook.operator.radar import SOON
 from webhook.operator.rollout import promotable
@@ -71,10 +71,10 @@ class Tally:
         if not self.ending:
             return None
         first = heapq.nsmallest(limits.MAX_EXAMPLES, self.ending)
-        shown = [f"{name}: until {timestamp(end.at)}: {end.what}" for end, name in first]
+        shown = [f"{name}: until {rfc3339(end.at)}: {end.what}" for end, name in first]
         return {
             "images": self.ending.total(),
-            "first": timestamp(first[0][0].at),
+            "first": rfc3339(first[0][0].at),
             "examples": [text[: limits.MAX_EXAMPLE] for text in shown],
         }
 
@@ -180,15 +180,15 @@ class Verdicts:
         if not preview["denied"] and not preview["undecided"]:
             # What came and went between two rounds counts as well.
             if before.get("denied") or before.get("undecided"):
-                last = timestamp(now)
-            elif denied is not None and (last is None or timestamp(denied) > last):
-                last = timestamp(denied)
+                last = rfc3339(now)
+            elif denied is not None and (last is None or rfc3339(denied) > last):
+                last = rfc3339(denied)
         if last is not None:
             preview["lastDenied"] = last
         found: dict[str, Any] = {"preview": preview}
         seen = {"metadata": document["metadata"], "status": {**status, **found}}
         if settled and promotable(known.policy, seen, now):
-            found["rollout"] = {"promotedAt": timestamp(now)}
+            found["rollout"] = {"promotedAt": rfc3339(now)}
         return found
 
     async def _patch(self, key: PolicyKey, known: InForce, status: Mapping[str, Any]) -> None:

@@ -5,11 +5,12 @@ signature was escaped and cut where it entered the text (`parsing.quote`); nothi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal, assert_never
 
 from webhook import limits
 from webhook.image import Digest
+from webhook.moment import rfc3339
 from webhook.parsing import quote
 from webhook.policy.exception import TrustException
 from webhook.trust import BY_REGISTRIES, NOT_IN_FILES
@@ -67,7 +68,7 @@ def sentence(ruling: Ruling) -> str:
 def excused(excuse: Excuse) -> str:
     """By which exception, until when, who approved it, and why."""
     return (
-        f"let in by exception {excuse.key} until {_moment(excuse.expires_at)}, approved by {quote(excuse.approved_by)}:"
+        f"let in by exception {excuse.key} until {rfc3339(excuse.expires_at)}, approved by {quote(excuse.approved_by)}:"
         f" {quote(excuse.reason)}"
     )
 
@@ -76,7 +77,7 @@ def tolerated(tolerance: Tolerance) -> str:
     """That an outage let it in, and what is known of before."""
     if tolerance.verified_at is None:
         return "let in unverified by onOutage: warn"
-    return f"let in by onOutage: last-known-good, verified at {_moment(tolerance.verified_at)}"
+    return f"let in by onOutage: last-known-good, verified at {rfc3339(tolerance.verified_at)}"
 
 
 def notice(use: Use) -> dict[str, object]:
@@ -86,7 +87,7 @@ def notice(use: Use) -> dict[str, object]:
     return {
         "event": "ExceptionUsed",
         "text": f"Pod {use.namespace}/{use.name} was {excused(excuse)}\n{lines}",
-        "time": _moment(use.at),
+        "time": rfc3339(use.at),
         "namespace": use.namespace,
         "pod": use.name,
         "images": list(dict.fromkeys(ruling.image for ruling in use.rulings)),
@@ -99,13 +100,8 @@ def notice(use: Use) -> dict[str, object]:
 def lapsed(exception: TrustException, now: datetime) -> str:
     """Why an exception that covers an image does not count, in words that follow its name."""
     if exception.lapse(now) == "expired":
-        return f"expired at {_moment(exception.expires_at)}"
+        return f"expired at {rfc3339(exception.expires_at)}"
     return f"is not approved: somebody other than {quote(exception.requested_by)} has to set approvedBy"
-
-
-def _moment(time: datetime) -> str:
-    """RFC 3339, in UTC."""
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def about(judgement: Judgement) -> str:
@@ -142,7 +138,7 @@ def logged(ruling: Ruling) -> tuple[str, ...]:
 def ends(ruling: Ruling) -> str | None:
     """With what an image that is allowed will not be any more; None: with nothing that is known."""
     end = ruling.outcome.ends if isinstance(ruling.outcome, Allowed) else None
-    return None if end is None else f"allowed until {_moment(end.at)} at least, when this ends: {end.what}"
+    return None if end is None else f"allowed until {rfc3339(end.at)} at least, when this ends: {end.what}"
 
 
 def details(ruling: Ruling) -> list[str]:
@@ -230,7 +226,7 @@ def _excuse(excuse: Excuse) -> dict[str, object]:
         "reason": excuse.reason,
         "requestedBy": excuse.requested_by,
         "approvedBy": excuse.approved_by,
-        "expiresAt": _moment(excuse.expires_at),
+        "expiresAt": rfc3339(excuse.expires_at),
     }
 
 
@@ -256,7 +252,7 @@ def _satisfied(outcome: Allowed | Denied | Undecided) -> bool | None:
 def _end(outcome: Allowed | Denied | Undecided) -> dict[str, object] | None:
     if not isinstance(outcome, Allowed) or outcome.ends is None:
         return None
-    return {"at": _moment(outcome.ends.at), "what": outcome.ends.what}
+    return {"at": rfc3339(outcome.ends.at), "what": outcome.ends.what}
 
 
 def _signer(named: NamedFinding) -> dict[str, object]:
@@ -291,7 +287,7 @@ def _order(proof: Proof) -> tuple[str, ...]:
 
 
 def _time(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if time is None else rfc3339(time)
 
 
 def found(finding: Finding) -> tuple[bool | None, str | None, str | None]:

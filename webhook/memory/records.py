@@ -10,11 +10,12 @@ import binascii
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from webhook import limits
 from webhook.image import Digest, parse_digest
+from webhook.moment import rfc3339
 from webhook.parsing import Invalid, quote
 
 SHARDS: Final = 16
@@ -173,12 +174,8 @@ def write(records: Mapping[RecordKey, Record]) -> str:
 
 def _line(one: tuple[RecordKey, Record]) -> str:
     key, record = one
-    until = _DENIED if not record.good else _NEVER if record.until is None else _moment(record.until)
-    return f"{key.digest} {base64.urlsafe_b64encode(key.what).decode()} {_moment(record.at)} {until}"
-
-
-def _moment(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    until = _DENIED if not record.good else _NEVER if record.until is None else rfc3339(record.until)
+    return f"{key.digest} {base64.urlsafe_b64encode(key.what).decode()} {rfc3339(record.at)} {until}"
 
 
 def read(untrusted: str, where: str) -> dict[RecordKey, Record]:
@@ -193,17 +190,17 @@ def _read(lines: Iterable[str], where: str) -> Iterator[tuple[RecordKey, Record]
         try:
             digest, what, at, until = line.split(" ")
             key = RecordKey(parse_digest(digest), base64.urlsafe_b64decode(what))
-            record = Record(_read_moment(at))
+            record = Record(_readshown(at))
             if until == _DENIED:
                 record = replace(record, good=False)
             elif until != _NEVER:
-                record = replace(record, until=_read_moment(until))
+                record = replace(record, until=_readshown(until))
         except (ValueError, binascii.Error) as e:
             raise Invalid(f"{where}: line {number} is no record: {quote(line, 80)}") from e
         yield key, record
 
 
-def _read_moment(text: str) -> datetime:
+def _readshown(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
         raise ValueError("a time without its zone")

@@ -5,20 +5,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from webhook.kube.client import FIELD_MANAGER, Document
+from webhook.moment import rfc3339
 
 _MOST: Final = 1024
 """Characters of an Event's message that the API server accepts."""
 
 
-def timestamp(now: dt.datetime) -> str:
-    """`now`, which is aware, as the API server writes times: RFC 3339, in seconds."""
-    return now.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def warning(about: Mapping[str, Any], reason: str, message: str, now: dt.datetime) -> tuple[str, Document]:
     """The path to POST to, and the Event. `about` is its involvedObject; one without a namespace is told of in `default`."""
     namespace = about.get("namespace") or "default"
-    stamp = timestamp(now)
+    stamp = rfc3339(now)
     return f"/api/v1/namespaces/{namespace}/events", {
         "apiVersion": "v1",
         "kind": "Event",

@@ -12,7 +12,7 @@ import msgspec
 from webhook import limits
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
-from webhook.operator.events import timestamp
+from webhook.moment import rfc3339
 from webhook.operator.exceptions import Exceptions, Known, path_of
 from webhook.policy.exceptionspec import RunningStatus
 from webhook.verdict import ExceptionKey, PolicyKey
@@ -47,7 +47,7 @@ def status_of(known: Known, policies: Collection[PolicyKey], now: dt.datetime) -
         (one for one in _status(known).get("conditions") or () if one.get("type") == "Active"), {}
     )
     same = old.get("status") == condition["status"]
-    condition["lastTransitionTime"] = old.get("lastTransitionTime", timestamp(now)) if same else timestamp(now)
+    condition["lastTransitionTime"] = old.get("lastTransitionTime", rfc3339(now)) if same else rfc3339(now)
     status: dict[str, Any] = {"active": active, "conditions": [condition]}
     generation = known.document["metadata"].get("generation")
     if generation is not None:
@@ -64,7 +64,7 @@ def _message(known: Known, state: str, policies: Collection[PolicyKey]) -> str:
     exception = known.exception
     if exception is None:
         return f"it lifts nothing: {'; '.join(known.complaints)}"
-    until = timestamp(exception.expires_at)
+    until = rfc3339(exception.expires_at)
     text = {
         "in_force": f"approved by {exception.approved_by}, until {until}",
         "not_approved": f"it lifts nothing until somebody other than {exception.requested_by} sets approvedBy",
@@ -106,18 +106,22 @@ class ExceptionStatuses:
     async def write(self) -> None:
         """Writes the status of every exception whose status is not what it should be by now: they end by time alone."""
         for key, known in list(self.exceptions.known.items()):
-            wanted = status_of(known, self.policies(), self.clock())
-            state = (known.version, wanted["conditions"][0]["reason"], wanted["conditions"][0]["message"])
-            if self._written.get(key) == state:
-                continue
-            before = _status(known)
             try:
-                if any(before.get(name) != value for name, value in wanted.items()):
-                    identity = {"uid": known.document["metadata"].get("uid")}
-                    await self.kube.merge(f"{path_of(key)}/status", {"metadata": identity, "status": wanted})
+                await self._write(key, known)
             except KubeError as e:
                 _log.info("the status of exception %s was not written: %s", key, e)
-                continue
-            self._written[key] = state
+            except Exception:  # noqa: BLE001 - whoever may write one exception must not end what is done for all
+                _log.exception("the status of exception %s was not written", key)
         for key in self._written.keys() - self.exceptions.known.keys():
             del self._written[key]
+
+    async def _write(self, key: ExceptionKey, known: Known) -> None:
+        wanted = status_of(known, self.policies(), self.clock())
+        state = (known.version, wanted["conditions"][0]["reason"], wanted["conditions"][0]["message"])
+        if self._written.get(key) == state:
+            return
+        before = _status(known)
+        if any(before.get(name) != value for name, value in wanted.items()):
+            identity = {"uid": known.document["metadata"].get("uid")}
+            await self.kube.merge(f"{path_of(key)}/status", {"metadata": identity, "status": wanted})
+        self._written[key] = state

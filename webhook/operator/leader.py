@@ -108,6 +108,8 @@ async def _again(step: Callable[[], Awaitable[None]], pause: Callable[[], float]
         except KubeError as e:
             if not e.is_conflict:
                 _log.warning("tried again in %.0f s: %s", pause(), e)
+        except Exception:  # noqa: BLE001 - the certificate and the configurations must not end with what is wrong elsewhere
+            _log.exception("tried again in %.0f s", pause())
         await asyncio.sleep(pause())
 
 

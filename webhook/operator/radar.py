@@ -14,7 +14,7 @@ import msgspec
 
 from webhook import limits
 from webhook.formats.endings import Ending, endings_of
-from webhook.operator.events import timestamp
+from webhook.moment import rfc3339
 from webhook.parsing import quote
 from webhook.policy.parse import key_references
 from webhook.policy.policy import Policy
@@ -46,7 +46,7 @@ class SignerEnding:
     def sentence(self, now: dt.datetime) -> str:
         """For people."""
         word = "ended" if self.ending.at <= now else "ends"
-        return f'signer "{self.signer}": {self.ending.what} {word} at {timestamp(self.ending.at)}'
+        return f'signer "{self.signer}": {self.ending.what} {word} at {rfc3339(self.ending.at)}'
 
 
 def endings(
@@ -142,7 +142,7 @@ def _running(status: Mapping[str, Any]) -> str:
         return ""
     shown = "; ".join(ending.examples)
     more = "; …" if ending.images > len(ending.examples) else ""
-    return f"{ending.images} images of running containers could not be started again from {timestamp(ending.first)} on: {shown}{more}"
+    return f"{ending.images} images of running containers could not be started again from {rfc3339(ending.first)} on: {shown}{more}"
 
 
 def _allowed(status: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from webhook.operator.events import timestamp
+from webhook.moment import in_utc, later, rfc3339
 from webhook.parsing import Invalid, convert
 from webhook.policy.afterwards import NEVER, Rollout
 from webhook.policy.policy import Policy
@@ -40,7 +40,7 @@ def _until(rollout: Rollout, created: datetime | None, status: object) -> dateti
     if rollout.promote_when == _CLEAN:
         return NEVER
     # An object without a time of creation is none of an API server's: nobody waits for it.
-    return datetime.min.replace(tzinfo=NEVER.tzinfo) if created is None else created + rollout.audit_for
+    return datetime.min.replace(tzinfo=NEVER.tzinfo) if created is None else later(created, rollout.audit_for)
 
 
 def _time(text: object) -> datetime | None:
@@ -48,7 +48,7 @@ def _time(text: object) -> datetime | None:
         found = convert(text, datetime, "")
     except Invalid:
         return None
-    return None if found.tzinfo is None else found
+    return None if found.tzinfo is None else in_utc(found)
 
 
 def clean_since(document: Mapping[str, Any]) -> datetime | None:
@@ -74,9 +74,9 @@ def effective(policy: Policy, document: Mapping[str, Any], now: datetime) -> tup
     if rollout is None or until is None:
         return None
     if until <= now:
-        return "True", "Promoted", f"in mode {policy.terms.mode} since {timestamp(until)}"
+        return "True", "Promoted", f"in mode {policy.terms.mode} since {rfc3339(until)}"
     if until != NEVER:
-        return "False", "AuditFirst", f"in audit until {timestamp(until)}, then in mode {policy.terms.mode}"
+        return "False", "AuditFirst", f"in audit until {rfc3339(until)}, then in mode {policy.terms.mode}"
     preview = (document.get("status") or {}).get("preview") or {}
     since = clean_since(document)
     if since is None:
@@ -84,11 +84,11 @@ def effective(policy: Policy, document: Mapping[str, Any], now: datetime) -> tup
             return "False", "NotJudgedYet", "in audit: what runs has not been judged yet"
         counts = f"{preview.get('denied') or 0} images would be denied, {preview.get('undecided') or 0} could not be verified"
         return "False", "WouldDeny", f"in audit: {counts}; examples stand in status.preview"
-    end = since + rollout.audit_for
+    end = later(since, rollout.audit_for)
     if end <= now:
         return "False", "NotJudgedYet", "in audit: its time is over, and some of what runs has not been judged yet"
     return (
         "False",
         "AuditFirst",
-        f"in audit until {timestamp(end)}, then in mode {policy.terms.mode}, if nothing would be denied until then",
+        f"in audit until {rfc3339(end)}, then in mode {policy.terms.mode}, if nothing would be denied until then",
     )

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from webhook import limits
+from webhook.moment import later, rfc3339
 from webhook.operator import radar
-from webhook.operator.events import timestamp
 from webhook.operator.onduty import OnDuty
 from webhook.operator.policies import InForce
 from webhook.operator.rollout import clean_since, effective
@@ -35,7 +35,7 @@ def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -
     if known.complaints:
         what = f"it denies what it covers: {what}"
     held = [
-        f"{key}: read at {timestamp(one.read_at)}, its source cannot be asked since {timestamp(one.since)}"
+        f"{key}: read at {rfc3339(one.read_at)}, its source cannot be asked since {rfc3339(one.since)}"
         for key, one in known.held
     ]
     resolved = "Unknown" if known.complaints else "False" if unresolved else "True"
@@ -56,7 +56,7 @@ def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -
     if on_duty is not None:
         conditions.append(_condition("OnDuty", on_duty.status, on_duty.reason, on_duty.message))
     before = {one.get("type"): one for one in (document.get("status") or {}).get("conditions") or ()}
-    stamp = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    stamp = rfc3339(now)
     for condition in conditions:
         old = before.get(condition["type"], {})
         same = old.get("status") == condition["status"]
@@ -74,7 +74,7 @@ def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -
     until = known.policy.terms.afterwards.audit_until
     if until is not None and known.policy.terms.afterwards.rollout is not None and until <= now:
         # Written down, so that it holds for replicas that have not seen it.
-        status["rollout"] = {"promotedAt": timestamp(until)}
+        status["rollout"] = {"promotedAt": rfc3339(until)}
     elif known.policy.terms.mode == "audit" and "rollout" in (document.get("status") or {}):
         # Somebody has taken it back; what it is enforced by next is another rollout.
         status["rollout"] = None
@@ -83,14 +83,14 @@ def status_of(known: InForce, now: dt.datetime, on_duty: OnDuty | None = None) -
 
 def next_change(known: InForce, document: Mapping[str, Any], now: dt.datetime) -> dt.datetime:
     """When `status_of` says something else next, although nobody has changed anything; the end of time if never."""
-    times = [time for one in known.ends for time in (one.ending.at - radar.SOON, one.ending.at)]
+    times = [time for one in known.ends for time in (later(one.ending.at, -radar.SOON), one.ending.at)]
     times += [
         time for named in known.policy.signers for one in named.devices for time in (one.valid_from, one.valid_until)
     ]
     rollout, until = known.policy.terms.afterwards.rollout, known.policy.terms.afterwards.audit_until
     since = clean_since(document) if rollout is not None and until == NEVER else None
     if rollout is not None and since is not None:
-        times.append(since + rollout.audit_for)
+        times.append(later(since, rollout.audit_for))
     elif until is not None:
         times.append(until)
     return min((time for time in times if time > now), default=NEVER)

@@ -20,6 +20,8 @@ from webhook.verdict import PolicyKey
 
 _log = logging.getLogger(__name__)
 
+_FAULTY: Final = dt.timedelta(minutes=10)
+"""Until a status that made an error of ours is looked at again, should nobody change the policy."""
 _PLURALS: Final = {resource.namespaced: resource for resource in RESOURCES}
 
 
@@ -72,12 +74,19 @@ class Statuses:
             known, said = self.policies.standing_of(key), self._said.get(key)
             if known is None or key in self._due or (said is not None and said.holds(known, on_duty, now)):
                 continue
-            document = known.document
-            before = document.get("status") or {}
-            if _differs(before, status_of(known, now, on_duty)):
-                self._due[key] = 1 if before.get("conditions") else 0
-            else:
-                self._said[key] = _Said(known, on_duty, next_change(known, document, now))
+            try:
+                self._look_at(key, known, on_duty, now)
+            except Exception:  # noqa: BLE001 - whoever may write one policy must not end what is done for all
+                _log.exception("what the status of %s should be cannot be told", key)
+                self._said[key] = _Said(known, on_duty, now + _FAULTY)
+
+    def _look_at(self, key: PolicyKey, known: InForce, on_duty: OnDuty | None, now: dt.datetime) -> None:
+        document = known.document
+        before = document.get("status") or {}
+        if _differs(before, status_of(known, now, on_duty)):
+            self._due[key] = 1 if before.get("conditions") else 0
+        else:
+            self._said[key] = _Said(known, on_duty, next_change(known, document, now))
 
     async def _write(self, key: PolicyKey) -> None:
         # As it is now: it may have waited.

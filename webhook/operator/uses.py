@@ -17,8 +17,9 @@ from webhook import limits
 from webhook.judge import explain
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
+from webhook.moment import rfc3339
 from webhook.observe.notify import Notifier
-from webhook.operator.events import timestamp, warning
+from webhook.operator.events import warning
 from webhook.operator.exceptions import Exceptions, path_of, read
 from webhook.parsing import Invalid
 from webhook.policy.document import API_VERSION
@@ -93,7 +94,7 @@ class ClusterUses:
             if not check(found, uses):
                 return False
             metadata = {"uid": uid, "resourceVersion": found["metadata"]["resourceVersion"]}
-            status: dict[str, Any] = {"uses": uses + count, "lastUsed": timestamp(self._clock())}
+            status: dict[str, Any] = {"uses": uses + count, "lastUsed": rfc3339(self._clock())}
             try:
                 await self._kube.merge(f"{path}/status", {"metadata": metadata, "status": status})
             except KubeError as e:

@@ -14,11 +14,12 @@ from msgspec import Struct
 
 from webhook import limits
 from webhook.image import Repository, Subject
+from webhook.moment import rfc3339
 from webhook.parsing import Invalid, convert, read_json
 from webhook.policy.cel.values import from_datetime
 from webhook.policy.predicates import reported_at
 from webhook.policy.where import Where
-from webhook.policy.window import shown, until_too_old
+from webhook.policy.window import until_too_old
 from webhook.trust import Claim, Evidence, Registry, Rejected, Signer, Unavailable, Unrelated, Untrusted, format_of
 from webhook.verdict import Proof
 
@@ -164,5 +165,5 @@ def _reported(predicate_type: str, predicate: Any, now: dt.datetime) -> dt.datet
         return None
     ahead = from_datetime(now + dt.timedelta(seconds=limits.MAX_CLOCK_SKEW))
     if reported > ahead:
-        raise Rejected(f"it reports of {shown(reported.utc)}, which has not come yet")
+        raise Rejected(f"it reports of {rfc3339(reported.utc)}, which has not come yet")
     return reported.utc

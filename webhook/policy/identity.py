@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from webhook import __version__
+from webhook.moment import in_utc
 from webhook.policy.policy import Policy, Terms
 from webhook.trust import Unresolved
 
@@ -67,7 +68,7 @@ def _plain(value: object) -> bytes:
         case bytes():
             return value
         case dt.datetime():
-            return value.astimezone(dt.UTC).isoformat().encode()
+            return in_utc(value).isoformat().encode()
         case x509.Certificate():
             return value.public_bytes(Encoding.DER)
     raise TypeError(f"{type(value).__qualname__} has no place in a policy's identity")

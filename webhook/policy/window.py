@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from webhook import limits
 from webhook.image import Repository
+from webhook.moment import rfc3339
 from webhook.trust import Claim, Evidence, Registry, Rejected, Signer, Untrusted
 from webhook.verdict import End, Proof
 
@@ -49,8 +50,8 @@ class Windowed:
     def wanted(self) -> str:
         """Whose signature is wanted, and of which time."""
         bounds = [
-            f"not before {shown(self.not_before)}" if self.not_before else "",
-            f"not after {shown(self.not_after)}" if self.not_after else "",
+            f"not before {rfc3339(self.not_before)}" if self.not_before else "",
+            f"not after {rfc3339(self.not_after)}" if self.not_after else "",
             f"at most {span(self.max_age)} old" if self.max_age else "",
         ]
         return ", ".join([self.signer.wanted(), *filter(None, bounds)])
@@ -59,11 +60,11 @@ class Windowed:
         """The signer's proof, if it is of the right time. Raises `Rejected` or `Invalid`."""
         proof = self.signer.check(evidence, claim, now)
         at = proof.signed_at or now
-        when = f"signed at {shown(at)}" if proof.signed_at else f"no trusted time, so judged by now, {shown(now)}"
+        when = f"signed at {rfc3339(at)}" if proof.signed_at else f"no trusted time, so judged by now, {rfc3339(now)}"
         if self.not_before is not None and at < self.not_before:
-            raise Rejected(f"{when}: before {shown(self.not_before)}, when this signer begins to count")
+            raise Rejected(f"{when}: before {rfc3339(self.not_before)}, when this signer begins to count")
         if self.not_after is not None and at > self.not_after:
-            raise Rejected(f"{when}: after {shown(self.not_after)}, until when this signer counts")
+            raise Rejected(f"{when}: after {rfc3339(self.not_after)}, until when this signer counts")
         ends = []
         if self.not_after is not None and proof.signed_at is None:
             ends.append(End(self.not_after, "the validity of its signer"))
@@ -78,9 +79,9 @@ def until_too_old(at: dt.datetime | None, max_age: dt.timedelta, now: dt.datetim
         raise Rejected(f"{what} has no trusted time, so no age, and at most {span(max_age)} is accepted")
     if at - now > dt.timedelta(seconds=limits.MAX_CLOCK_SKEW):
         # Whoever judges at an earlier time asks what was fresh then.
-        raise Rejected(f"{what} is of {shown(at)}, which is still to come")
+        raise Rejected(f"{what} is of {rfc3339(at)}, which is still to come")
     if now - at > max_age:
-        raise Rejected(f"{what} is of {shown(at)}, which is more than {span(max_age)} ago")
+        raise Rejected(f"{what} is of {rfc3339(at)}, which is more than {span(max_age)} ago")
     return End(at + max_age, f"the age that is accepted of {what}, {span(max_age)}")
 
 
@@ -89,8 +90,3 @@ def span(length: dt.timedelta) -> str:
     seconds = int(length.total_seconds())
     parts = ((seconds // 3600, "h"), (seconds % 3600 // 60, "m"), (seconds % 60, "s"))
     return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
-
-
-def shown(time: dt.datetime) -> str:
-    """A time as people read it, in UTC."""
-    return time.astimezone(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
