@@ -447,7 +447,7 @@ async def test_the_leader_writes_what_time_changes_and_nothing_else(cluster: Clu
 
 
 @pytest.mark.parametrize("ends", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
-async def test_d01_an_exception_may_end_at_either_end_of_the_calendar(cluster: Cluster, ends: str) -> None:
+async def test_t11_an_exception_may_end_at_either_end_of_the_calendar(cluster: Cluster, ends: str) -> None:
     cluster.write(expiresAt=ends)
     replica = Replica(cluster)
     await ExceptionStatuses(cluster.kube, replica.exceptions, lambda: POLICIES, lambda: cluster.now).write()

@@ -201,7 +201,7 @@ async def test_what_changes_by_time_alone_is_written_when_it_does(lab: Many) -> 
         {"notAfter": "9999-12-31T23:59:59-14:00"},
     ],
 )
-async def test_d01_times_at_the_ends_of_the_calendar_are_times(lab: Many, validity: dict[str, str]) -> None:
+async def test_t11_times_at_the_ends_of_the_calendar_are_times(lab: Many, validity: dict[str, str]) -> None:
     [signer] = INLINE["signers"]
     lab.put("odd", {**INLINE, "signers": [{**signer, "validity": validity}]})
     lab.put("other")
@@ -223,14 +223,14 @@ async def test_d01_times_at_the_ends_of_the_calendar_are_times(lab: Many, validi
         {"rollout": {"promotedAt": "9999-12-31T23:59:59-14:00"}},
     ],
 )
-async def test_d01_whatever_somebody_has_written_into_a_status(lab: Many, found: dict[str, Any]) -> None:
+async def test_t11_whatever_somebody_has_written_into_a_status(lab: Many, found: dict[str, Any]) -> None:
     lab.put("odd", {**INLINE, "rollout": {"auditFor": "24h", "promoteWhen": "clean"}}, found)
     lab.put("other")
     await lab.leader.statuses.write()
     assert sorted(lab.told()) == ["odd", "other"]
 
 
-async def test_d01_an_error_about_one_policy_costs_no_other_and_comes_once(
+async def test_f33_an_error_about_one_policy_costs_no_other_and_comes_once(
     lab: Many, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = status.status_of
@@ -255,7 +255,7 @@ async def test_d01_an_error_about_one_policy_costs_no_other_and_comes_once(
     assert lab.told() == ["odd"]
 
 
-async def test_d01_what_is_wrong_with_the_statuses_does_not_end_the_rest(
+async def test_f33_what_is_wrong_with_the_statuses_does_not_end_the_rest(
     lab: Many, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     rounds = 0
