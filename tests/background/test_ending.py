@@ -171,6 +171,28 @@ async def test_f17_what_cannot_be_verified_beside_it_does_not_put_that_off(
     assert sorted(lab.endings()) == ["denied", "undecided"]
 
 
+@pytest.mark.parametrize("zone", ["Z", "-14:00"])
+async def test_f17_what_is_to_last_for_ever_ends_nobody_s_work(lab: Ending, zone: str) -> None:
+    # The last second there is; how a certificate says that it has no end (RFC 5280, 4.1.2.5).
+    last = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+    root = authority("Forever", begins=START - DAY, ends=last)
+    stores = trusting(store("ca", root), store("tsa", TSA_ROOT), timestamp="afterCertExpiry")
+    named = {"name": "valid", "cosign": {"key": key("a").pem}, "validity": {"notAfter": f"9999-12-31T23:59:59{zone}"}}
+    lab.store.put(policy("shop/web", {"signers": [{"name": "release", "notation": stores}, named], "require": "any"}))
+    lab.pod(running=lab.signed(party("Forever signer", root, begins=START - DAY, ends=last)), name="certificate")
+    lab.pod(f"{HOST}/valid:v1", lab.image(key("a"), path="valid"), name="valid")
+    until = exception("shop/hotfix", policies=["web"], expiresAt=f"9999-12-31T23:59:59{zone}")
+    lab.store.put_exception(until)
+    lab.pod(f"{HOST}/bad:v1", lab.image(path="bad"), name="bad")
+    await lab.step()
+    assert [lab.endings(name) for name in ("certificate", "valid", "bad")] == [["allowed"], ["allowed"], ["excused"]]
+    ends = {line.ends.at for result in lab.rescan.results.values() for line in result.runs if line.ends is not None}
+    assert {end.year for end in ends} == {9999}
+    # Nothing of it is looked at again before the next round.
+    assert lab.rescan._again == {}
+    assert lab.rescan.is_up_to_date
+
+
 async def test_what_rests_on_a_root_that_ends_is_not_said_to_end_with_it(lab: Ending) -> None:
     root = authority("Short Root", begins=START - DAY, ends=START + 20 * DAY)
     stores = trusting(store("ca", root), store("tsa", TSA_ROOT), timestamp="afterCertExpiry")

@@ -296,6 +296,72 @@ async def test_f29_an_error_of_ours_does_not_end_the_leader(
     await asyncio.gather(working, return_exceptions=True)
 
 
+async def test_f29_an_error_of_ours_with_one_pod_costs_that_pod_only(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.policy(onDrift="evict")
+    lab.policy("all")
+    lab.store.put_namespace("evil", {})
+    lab.policy("evil/web", images=["**/other"], onDrift="evict")
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    lab.kube.budget = False
+    lab.pod(running=moved, name="evil-0", namespace="evil")
+    await lab.step()
+    assert [drift.name for drift in lab.rescan.drifts.values()] == ["evil-0"]
+    judgements = lab.decider.judgements
+
+    async def failing(question: Question, deadline: float) -> Any:
+        if question.who.namespace == "evil":
+            raise RuntimeError("a bug")
+        return await judgements(question, deadline)
+
+    with monkeypatch.context() as bug:
+        bug.setattr(lab.decider, "judgements", failing)
+        lab.pod(f"{HOST}/app:v2", lab.image(key("a"), tag="v2"), name="evil-1", namespace="evil")
+        lab.store.put_namespace("evil", {"tier": "gold"})
+        lab.pod(running=lab.image(key("a")), name="good")
+        await lab.step()
+        # Everybody else is judged; of whom it concerns nothing is known any more, so nobody is evicted for it.
+        assert lab.endings("good") == ["allowed", "allowed"]
+        assert images_by_state(lab.rescan) == {"allowed": 1}
+        assert lab.rescan.drifts == {}
+        assert lab.rescan.is_up_to_date
+        # And nothing is promoted over it.
+        judged = {str(key): lab.rescan.has_judged(key) for key in lab.store.snapshot.index.policies}
+        assert judged == {"shop/web": True, "evil/web": False, "cluster/all": False}
+        for _ in range(3):
+            lab.passes(limits.MAX_RESCAN_AGAIN_SECONDS)
+            await lab.step()
+        (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
+        assert told.getMessage() == "namespace evil: some of what runs there cannot be judged"
+        assert "RuntimeError: a bug" in caplog.text
+    lab.passes(limits.MAX_RESCAN_AGAIN_SECONDS)
+    await lab.step()
+    assert images_by_state(lab.rescan) == {"allowed": 2, "denied": 1}
+    assert [drift.name for drift in lab.rescan.drifts.values()] == ["evil-0"]
+    assert all(lab.rescan.has_judged(key) for key in lab.store.snapshot.index.policies)
+    assert not lab.rescan._failed
+    assert not lab.rescan._tries
+
+
+async def test_f29_what_ended_while_an_error_of_ours_hit_it_is_forgotten(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.policy()
+    pod = lab.pod(running=lab.image(key("a")))
+
+    async def failing(question: Question, deadline: float) -> Any:
+        lab.pods.gone(pod)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(lab.decider, "judgements", failing)
+    await lab.step()
+    assert (lab.rescan.results, lab.rescan._failed, lab.rescan._again) == ({}, {}, {})
+    assert lab.rescan.has_judged(PolicyKey("shop", "web"))
+
+
 class Slow:
     """Judging what is asked in some namespaces ends when it is said to; `most` counts what was judged at once there, and in all."""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from webhook import limits
 from webhook.background.comparison import Admitting, Comparison
@@ -24,6 +24,7 @@ from webhook.background.scope import Scope
 from webhook.background.waiting import Waiting
 from webhook.image import Digest
 from webhook.memory.store import PolicyStore, Snapshot
+from webhook.moment import later
 from webhook.policy.policy import Policy
 from webhook.verdict import PolicyKey
 
@@ -86,6 +87,8 @@ class Rescan:
     _unlabelled: set[str] = field(default_factory=set)
     """Namespaces whose Pods were not judged, because its labels are not known."""
     _again: dict[bytes, float] = field(default_factory=dict)
+    _failed: dict[bytes, str] = field(default_factory=dict)
+    """What could not be judged because of an error of ours, and its namespace."""
     _tries: dict[bytes, float] = field(default_factory=dict)
     """How long what could not be verified was not tried again, the last time. Seconds."""
     _snapshot: Snapshot | None = None
@@ -150,7 +153,7 @@ class Rescan:
         if self._began is None or self.scope.selector is None or not self._is_current:
             return False
         waiting = [lane.namespaces for lane in (self._first, self._fresh, self._queue)]
-        waiting += [self._busy.keys(), self._unlabelled]
+        waiting += [self._busy.keys(), self._unlabelled, set(self._failed.values())]
         if key.namespace is not None:
             return not any(key.namespace in names for names in waiting)
         policy = self.store.snapshot.index.policies.get(key)
@@ -295,7 +298,7 @@ class Rescan:
         return loop.time() - began > limits.RESCAN_PAUSE / 10
 
     def _ended(self, task: asyncio.Task[bool]) -> bool:
-        """Makes room for another; whether something had to be fetched. Raises what the task has raised."""
+        """Makes room for another; whether something had to be fetched."""
         work = self._tasks.pop(task)
         self._busy[work.namespace].discard(work.sight)
         if not self._busy[work.namespace]:
@@ -305,7 +308,28 @@ class Rescan:
             return True
         if self.ticks() - work.began < limits.RESCAN_SLOW_SECONDS:
             self._slow.discard(work.namespace)
+        error = task.exception()
+        if error is not None:
+            self._give_up(work, error)
+            return True
+        self._failed.pop(work.sight, None)
         return task.result()
+
+    def _give_up(self, work: _Work, error: BaseException) -> None:
+        """An error of ours with some Pods is told once for their namespace, and costs nobody else anything.
+
+        What was known of them is not known any more: nobody is evicted for it.
+        """
+        if work.namespace not in self._failed.values():
+            _log.error("namespace %s: some of what runs there cannot be judged", work.namespace, exc_info=error)
+        self.results.pop(work.sight, None)
+        pods = self.pods.sights.get(work.sight)
+        if pods is None:
+            return
+        self._failed[work.sight] = work.namespace
+        for key in [key for key in self.drifts if key[0] in pods]:
+            del self.drifts[key]
+        self._try_again(work.sight)
 
     def _try_again(self, sight: bytes) -> None:
         """Later, and each time later still."""
@@ -318,7 +342,7 @@ class Rescan:
     def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
         """Judges it again when something of it has ended, unless that is done anyhow by then."""
         now = self.clock()
-        ends = (line.ends.at + _AFTER_END for line in (*result.runs, *result.written) if line.ends is not None)
+        ends = (later(line.ends.at, _AFTER_END) for line in (*result.runs, *result.written) if line.ends is not None)
         soon = [end.timestamp() for end in ends if now < end < now + self.every]
         if soon:
             self._again[sight] = min([*soon, self._again.get(sight, math.inf)])
@@ -327,7 +351,8 @@ class Rescan:
         """Drops what is known of what has ended."""
         for sight in self.results.keys() - self.pods.sights.keys():
             del self.results[sight]
-        for known in (self._again, self._tries):
+        known: dict[bytes, Any]
+        for known in (self._again, self._tries, self._failed):
             for sight in known.keys() - self.pods.sights.keys():
                 del known[sight]
         for key in [key for key in self.drifts if key[0] not in self.pods.by_uid]:
