@@ -144,7 +144,9 @@ class Verdicts:
                 due[key] = wanted
         first = sorted(due, key=lambda key: (key in self._failed, key in self._written))[: limits.MAX_VERDICTS]
         self._failed &= due.keys()
-        self._failed.update(await self.writes.each(first, lambda key: self._write(key, in_force[key], due[key])))
+        # As they are now: what is in force goes on changing while they are written.
+        writing = {key: in_force[key] for key in first}
+        self._failed.update(await self.writes.each(first, lambda key: self._write(key, writing[key], due[key])))
 
     async def _write(self, key: PolicyKey, known: InForce, wanted: dict[str, Any]) -> None:
         try:
