@@ -180,6 +180,12 @@ class Lab:
             if f"{PATH.removesuffix('/pods')}/namespaces/{pod.namespace}/pods/{pod.name}" not in self.kube.objects:
                 self.pods.gone({"metadata": {"uid": uid}})
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether everything that runs has been judged under what is in force, and nothing is to be judged now."""
+        of = self.rescan
+        return of._is_current and not (of._first or of._fresh or of._queue or of._tasks)
+
     def endings(self, name: str = "web") -> list[str]:
         """What becomes of what a Pod runs."""
         (pod,) = [pod for pod in self.pods.by_uid.values() if pod.name == name]

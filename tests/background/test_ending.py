@@ -190,7 +190,7 @@ async def test_f17_what_is_to_last_for_ever_ends_nobody_s_work(lab: Ending, zone
     assert {end.year for end in ends} == {9999}
     # Nothing of it is looked at again before the next round.
     assert lab.rescan._again == {}
-    assert lab.rescan.is_up_to_date
+    assert lab.is_up_to_date
 
 
 async def test_what_rests_on_a_root_that_ends_is_not_said_to_end_with_it(lab: Ending) -> None:

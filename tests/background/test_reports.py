@@ -211,7 +211,7 @@ async def test_d01_a_report_is_bounded_and_tells_the_worst_first(lab: Told) -> N
         digest = f"sha256:{i:064x}"
         lab.pod(f"{HOST}/app@{digest}", digest, name=f"{'long' * 60}-{i}")
     lab.pod(running=lab.image(key("a")), name="good")
-    while not (lab.rescan.whole and lab.rescan.is_up_to_date):
+    while not (lab.rescan.whole and lab.is_up_to_date):
         await lab.step()
     (entries,) = results_of(lab.rescan.results, lab.pods.sights, (), lab.now).values()
     assert [one["result"] for one in entries[:-1]] == ["fail"] * (limits.MAX_REPORTED + 5)

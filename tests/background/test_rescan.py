@@ -169,10 +169,10 @@ async def test_f40_whoever_writes_has_a_turn_before_everything_is_judged(
     await lab.step()
     assert len(lab.rescan.results) == 3
     assert lab.rescan.whole is None
-    assert not lab.rescan.is_up_to_date
+    assert not lab.is_up_to_date
     await lab.step()
     assert len(lab.rescan.results) == 5
-    assert lab.rescan.is_up_to_date
+    assert lab.is_up_to_date
 
 
 async def test_f03_where_something_is_fetched_there_is_a_pause(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ async def test_f29_an_error_of_ours_with_one_pod_costs_that_pod_only(
         assert lab.endings("good") == ["allowed", "allowed"]
         assert images_by_state(lab.rescan) == {"allowed": 1}
         assert lab.rescan.drifts == {}
-        assert lab.rescan.is_up_to_date
+        assert lab.is_up_to_date
         # And nothing is promoted over it.
         judged = {str(key): lab.rescan.has_judged(key) for key in lab.store.snapshot.index.policies}
         assert judged == {"shop/web": True, "evil/web": False, "cluster/all": False}
@@ -423,7 +423,7 @@ async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, mo
         assert not lab.rescan.has_judged(PolicyKey(None, "all"))
         assert slow.most["evil"] == limits.RESCAN_AT_ONCE_IN_NAMESPACE
         slow.over.set()
-        while not lab.rescan.is_up_to_date:
+        while not lab.is_up_to_date:
             await lab.step()
     assert images_by_state(lab.rescan) == {"allowed": 20, "denied": 1}
     assert lab.rescan.has_judged(PolicyKey(None, "all"))
@@ -442,7 +442,7 @@ async def test_f40_so_many_are_judged_at_once(lab: Lab, monkeypatch: pytest.Monk
     assert slow.most[""] == limits.RESCAN_AT_ONCE
     slow.over.set()
     async with asyncio.timeout(10):
-        while not lab.rescan.is_up_to_date:
+        while not lab.is_up_to_date:
             await lab.step()
     assert images_by_state(lab.rescan) == {"allowed": 10}
 
@@ -489,7 +489,7 @@ async def test_m04_registries_that_hang_keep_no_other_namespace_waiting(
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
     assert images_by_state(lab.rescan) == {"allowed": 21}
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert images_by_state(lab.rescan) == {"allowed": 29}
 
 
@@ -511,7 +511,7 @@ async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
     assert slow.most[""] <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
     # Nothing was lost of what was ended meanwhile.
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert images_by_state(lab.rescan) == {"allowed": 20 + 2 * len(names)}
     # Of those that are known to be slow no more are begun than may be aside.
     slow.over.clear()
@@ -522,7 +522,7 @@ async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
     assert len(slow.now) == limits.RESCAN_AT_ONCE_ASIDE
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
 
 
 async def test_m04_a_digest_that_is_denied_from_now_on_does_not_wait_behind_what_hangs(
@@ -540,7 +540,7 @@ async def test_m04_a_digest_that_is_denied_from_now_on_does_not_wait_behind_what
     await steps(lab, lambda: waits in slow.now)
     assert len(slow.now) <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
 
 
 async def test_m04_a_namespace_is_slow_until_something_of_it_ends_in_time(
@@ -550,16 +550,85 @@ async def test_m04_a_namespace_is_slow_until_something_of_it_ends_in_time(
     lab.passes(limits.RESCAN_SLOW_SECONDS)
     await steps(lab, lambda: len(lab.rescan._slow) == 4)
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert len(lab.rescan._slow) == 4
     lab.pod(running=lab.image(key("a"), content=b"more"), name="more", namespace="evil-0")
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert lab.rescan._slow == {"evil-1", "evil-2", "evil-3"}
     # And no longer than there is something of it.
     for pod in list(lab.pods.by_uid.values()):
         lab.pods.gone({"metadata": {"uid": pod.uid}})
     await lab.step()
     assert not lab.rescan._slow
+
+
+async def test_m04_what_is_tried_again_and_again_puts_off_no_round(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "RESCAN_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_STEP", 20)
+    lab.store.put_namespace("evil", {})
+    lab.policy()
+    lab.policy("evil/web")
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    digest = lab.image(key("a"), path="other")
+
+    def start(i: int) -> None:
+        lab.pod(f"{HOST}/other:v{i}", f"{HOST}/other@{digest}", name=f"evil-{i}", namespace="evil")
+
+    for i in range(50):
+        start(i)
+    began = lab.now
+    await lab.step()
+    # Not before all of it has been judged once.
+    assert lab.rescan.whole != began
+    later = iter(range(50, 60))
+    while lab.rescan.whole != began:
+        lab.passes()
+        start(next(later))
+        # Nor does it begin anew because somebody changes what everybody is judged by.
+        lab.policy("all", message=lab.now.isoformat())
+        await lab.step()
+    assert lab.rescan.whole == began
+    # It goes on; what waits for it is promoted no sooner.
+    assert not lab.is_up_to_date
+    assert not lab.rescan.has_judged(PolicyKey("evil", "web"))
+    assert not lab.rescan.has_judged(PolicyKey(None, "all"))
+    assert lab.rescan.has_judged(PolicyKey("shop", "web"))
+    # And there is a next one.
+    lab.passes(lab.rescan.every.total_seconds())
+    began = lab.now
+    for _ in range(20):
+        await lab.step()
+        lab.passes()
+    assert lab.rescan.whole == began
+
+
+async def test_what_was_begun_before_a_round_is_judged_again_in_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(lab, monkeypatch, "evil")
+    slow.over.set()
+    lab.store.put_namespace("evil", {})
+    lab.policy("all")
+    lab.pod(running=lab.image(key("a")))
+    await steps(lab, lambda: lab.is_up_to_date)
+    before = lab.rescan.whole
+    assert before == lab.now
+    slow.over.clear()
+    evil = lab.pod(running=lab.image(key("a"), content=b"evil"), name="evil", namespace="evil")
+    await lab.step()
+    lab.passes(lab.rescan.every.total_seconds())
+    await lab.step()
+    slow.over.set()
+    await asyncio.wait(lab.rescan._tasks)
+    slow.over.clear()
+    await lab.step()
+    assert slow.now == ["evil"]
+    assert lab.rescan.whole == before
+    # What ends meanwhile is not waited for.
+    lab.pods.gone(evil)
+    await lab.step()
+    assert lab.rescan.whole == lab.now
+    slow.over.set()
+    await steps(lab, lambda: lab.is_up_to_date)
 
 
 async def test_a_cluster_policy_waits_for_those_namespaces_that_it_speaks_about(
@@ -608,7 +677,7 @@ async def test_a_cluster_policy_waits_for_those_namespaces_that_it_speaks_about(
     # It has been judged by nobody, so it is waited for.
     assert settled() == {"named", "globbed", "but"}
     lab.store.put_namespace("evil", {"tier": "silver"})
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert settled() == set(scopes)
 
 
@@ -636,7 +705,7 @@ async def test_m04_what_changes_while_it_is_judged_is_judged_again_afterwards(
     assert slow.now == ["shop"]
     slow.over.set()
     async with asyncio.timeout(10):
-        while not lab.rescan.is_up_to_date:
+        while not lab.is_up_to_date:
             await lab.step()
     assert lab.endings() == ["denied"]
 

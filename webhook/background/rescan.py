@@ -48,12 +48,13 @@ class _InForce:
 
 @dataclass(slots=True)
 class _Work:
-    """A kind of Pods that is being judged, and since when. `aside`: it has none of the places that others wait for."""
+    """A kind of Pods that is being judged, and since when. `aside`: it has none of the places that others wait for. `round`: during which it was begun."""
 
     namespace: str
     sight: bytes
     began: float
     aside: bool
+    round: datetime | None
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class Rescan:
     drifts: dict[tuple[str, str], Drift] = field(default_factory=dict)
     """By the Pod's uid and the place in it."""
     whole: datetime | None = None
-    """When everything had been judged under what is in force since before then."""
+    """When the last round began that is over: all that ran by then has been judged since."""
     denied_at: dict[PolicyKey, datetime] = field(default_factory=dict)
     """When something that a policy would not admit was judged for the last time."""
     _first: Waiting = field(default_factory=Waiting)
@@ -96,6 +97,8 @@ class Rescan:
     _began: float | None = None
     _scope_read: float = 0.0
     _round_began: datetime | None = None
+    _round: set[bytes] = field(default_factory=set)
+    """What has not been judged in it yet. What is tried again, or starts meanwhile, puts off its end no longer: somebody's registry could, for ever."""
     _promotion: float = math.inf
     """When the audit of some policy ends."""
 
@@ -136,13 +139,8 @@ class Rescan:
                 elif judged % limits.RESCAN_BREATH == 0:
                     await asyncio.sleep(limits.RESCAN_PAUSE / 2)
         self._forget()
-        if self._round_began is not None and self.is_up_to_date:
+        if self._round_began is not None and not self._round:
             self.whole, self._round_began = self._round_began, None
-
-    @property
-    def is_up_to_date(self) -> bool:
-        """Whether everything that runs has been judged under what is in force."""
-        return self._is_current and not (self._first or self._fresh or self._queue or self._tasks)
 
     @property
     def _is_current(self) -> bool:
@@ -222,7 +220,10 @@ class Rescan:
         self._promotion = min((end for end in ends if end > now), default=math.inf)
 
     def _all(self) -> None:
-        self._round_began = self.clock()
+        """A round begins, unless one is under way: that ends when what it began with has been judged, though all is judged anew now."""
+        if self._round_began is None:
+            self._round_began = self.clock()
+            self._round = set(self.pods.sights)
         self._line_up(self.pods.sights)
 
     def _line_up(self, sights: Iterable[bytes]) -> None:
@@ -260,7 +261,8 @@ class Rescan:
                     other.discard(*found)
                 if found[1] in self.pods.sights:
                     namespace, sight = found
-                    return _Work(namespace, sight, self.ticks(), may is has_room and namespace in self._slow)
+                    is_aside = may is has_room and namespace in self._slow
+                    return _Work(namespace, sight, self.ticks(), is_aside, self._round_began)
         return None
 
     def _begin(self) -> bool:
@@ -306,6 +308,8 @@ class Rescan:
         if task.cancelled():
             self._line_up([work.sight])
             return True
+        if work.round == self._round_began:
+            self._round.discard(work.sight)
         if self.ticks() - work.began < limits.RESCAN_SLOW_SECONDS:
             self._slow.discard(work.namespace)
         error = task.exception()
@@ -349,6 +353,7 @@ class Rescan:
 
     def _forget(self) -> None:
         """Drops what is known of what has ended."""
+        self._round.intersection_update(self.pods.sights)
         for sight in self.results.keys() - self.pods.sights.keys():
             del self.results[sight]
         known: dict[bytes, Any]
