@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,11 @@ from tests.policies import exception
 from webhook import limits
 from webhook.background import rescan as module
 from webhook.background import work
+from webhook.background.excused import Excused
 from webhook.background.pods import Pods
-from webhook.background.work import Background, images_by_state
+from webhook.background.reports import Reports
+from webhook.background.verdicts import Verdicts
+from webhook.background.work import Background, is_settled
 from webhook.judge.workload import Question
 from webhook.trust import Unavailable
 from webhook.verdict import PolicyKey
@@ -52,7 +56,7 @@ async def test_pods_of_one_kind_are_judged_once(lab: Lab) -> None:
     await lab.step()
     # As it runs, and as it is written.
     assert [question.images[0].image for question in asked(lab)] == [f"{HOST}/app:v1@{digest}", f"{HOST}/app:v1"]
-    assert images_by_state(lab.rescan) == {"allowed": 200}
+    assert lab.states() == {"allowed": 200}
     await lab.step()
     assert asked(lab) == []
 
@@ -234,7 +238,7 @@ async def test_nothing_is_judged_before_the_policies_and_the_pods_are_known(lab:
     lab.store.is_ready = True
     await lab.step()
     assert len(asked(lab)) == 2
-    assert images_by_state(lab.rescan) == {"uncovered": 1}
+    assert lab.states() == {"uncovered": 1}
 
 
 async def test_of_several_policies_the_worst_counts(lab: Lab) -> None:
@@ -243,13 +247,13 @@ async def test_of_several_policies_the_worst_counts(lab: Lab) -> None:
     lab.pod(running=lab.image(key("a")))
     await lab.step()
     assert sorted(lab.endings()) == ["allowed", "denied"]
-    assert images_by_state(lab.rescan) == {"denied": 1}
+    assert lab.states() == {"denied": 1}
 
 
 async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "_SECONDS", 0.01)
+    monkeypatch.setattr(work, "_COUNT_SECONDS", 0.01)
     lab.policy()
     lab.pod(running=lab.image(key("a")))
     background = Background(
@@ -268,6 +272,59 @@ async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
     await asyncio.gather(working, return_exceptions=True)
     assert allowed() == 0
     assert lab.metrics._rescanned._value.get() == 0
+
+
+async def test_f37_what_runs_is_counted_while_the_event_loop_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.policy()
+    pods = [lab.pod(running=lab.image(key("a")), name=f"web-{i}") for i in range(3)]
+    seen: dict[str, int] = {}
+
+    def beside(name: str, count: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(results: Any, sights: Any, *more: Any) -> Any:
+            assert threading.current_thread() is not threading.main_thread()
+            # Pods come and go meanwhile, and what is counted stays as it is.
+            loop.call_soon_threadsafe(lab.pods.gone, pods[0])
+            seen.setdefault(name, sum(len(pods) for pods in sights.values()))
+            return count(results, sights, *more)
+
+        return counting
+
+    loop = asyncio.get_running_loop()
+    names = ("images_by_state", "ends_of", "tallies", "excused", "results_of")
+    for name in names:
+        monkeypatch.setattr(work, name, beside(name, getattr(work, name)))
+    await lab.step()
+    background = Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict, dict,
+    )  # fmt: skip
+    writers = (
+        Verdicts(lab.kube, dict),
+        Excused(lab.kube, dict),
+        Reports(lab.kube, laboratory.INSTALLATION, dict, lab.clock),
+    )
+    await background._count(lab.rescan)
+    assert lab.metrics._images.labels("allowed")._value.get() == 3
+    await background._write(lab.rescan, *writers)
+    assert seen == dict.fromkeys(names, 2) | {"images_by_state": 3, "ends_of": 3}
+
+
+async def test_nothing_is_promoted_by_counts_that_are_older_than_a_denial(lab: Lab) -> None:
+    policy = lab.policy()
+    lab.pod(running=lab.image(key("a")), name="good")
+    await lab.step()
+    counted = lab.now
+    assert is_settled(lab.rescan, counted, policy.key)
+    lab.passes(1)
+    lab.pod(running=lab.image(content=b"bad"), name="bad")
+    assert not is_settled(lab.rescan, counted, policy.key)
+    await lab.step()
+    # All has been judged, and what was counted knows nothing of it.
+    assert lab.rescan.has_judged(policy.key)
+    assert not is_settled(lab.rescan, counted, policy.key)
+    assert not is_settled(lab.rescan, lab.now, policy.key)
+    lab.passes(1)
+    assert is_settled(lab.rescan, lab.now, policy.key)
 
 
 async def test_f29_an_error_of_ours_does_not_end_the_leader(
@@ -325,7 +382,7 @@ async def test_f29_an_error_of_ours_with_one_pod_costs_that_pod_only(
         await lab.step()
         # Everybody else is judged; of whom it concerns nothing is known any more, so nobody is evicted for it.
         assert lab.endings("good") == ["allowed", "allowed"]
-        assert images_by_state(lab.rescan) == {"allowed": 1}
+        assert lab.states() == {"allowed": 1}
         assert lab.rescan.drifts == {}
         assert lab.is_up_to_date
         # And nothing is promoted over it.
@@ -339,7 +396,7 @@ async def test_f29_an_error_of_ours_with_one_pod_costs_that_pod_only(
         assert "RuntimeError: a bug" in caplog.text
     lab.passes(limits.MAX_RESCAN_AGAIN_SECONDS)
     await lab.step()
-    assert images_by_state(lab.rescan) == {"allowed": 2, "denied": 1}
+    assert lab.states() == {"allowed": 2, "denied": 1}
     assert [drift.name for drift in lab.rescan.drifts.values()] == ["evil-0"]
     assert all(lab.rescan.has_judged(key) for key in lab.store.snapshot.index.policies)
     assert not lab.rescan._failed
@@ -410,11 +467,11 @@ async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, mo
         lab.pod(running=digest, name=f"evil-{i}", namespace="evil")
         lab.pod(running=digest, name=f"web-{i}")
     async with asyncio.timeout(10):
-        while images_by_state(lab.rescan) != {"allowed": 10}:
+        while lab.states() != {"allowed": 10}:
             await lab.step()
         # One that comes later does not wait either, and it is not told that everything was judged.
         lab.pod(running=lab.image(content=b"late"), name="late")
-        while images_by_state(lab.rescan) != {"allowed": 10, "denied": 1}:
+        while lab.states() != {"allowed": 10, "denied": 1}:
             await lab.step()
         assert lab.endings("late") == ["denied"]
         assert lab.rescan.whole is None
@@ -425,7 +482,7 @@ async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, mo
         slow.over.set()
         while not lab.is_up_to_date:
             await lab.step()
-    assert images_by_state(lab.rescan) == {"allowed": 20, "denied": 1}
+    assert lab.states() == {"allowed": 20, "denied": 1}
     assert lab.rescan.has_judged(PolicyKey(None, "all"))
     assert lab.rescan.whole == lab.now
 
@@ -444,7 +501,7 @@ async def test_f40_so_many_are_judged_at_once(lab: Lab, monkeypatch: pytest.Monk
     async with asyncio.timeout(10):
         while not lab.is_up_to_date:
             await lab.step()
-    assert images_by_state(lab.rescan) == {"allowed": 10}
+    assert lab.states() == {"allowed": 10}
 
 
 async def hang(lab: Lab, monkeypatch: pytest.MonkeyPatch, count: int, of_each: int = 2) -> tuple[Slow, list[str]]:
@@ -487,10 +544,10 @@ async def test_m04_registries_that_hang_keep_no_other_namespace_waiting(
     for i in range(20):
         lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"late-{i}")
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
-    assert images_by_state(lab.rescan) == {"allowed": 21}
+    assert lab.states() == {"allowed": 21}
     slow.over.set()
     await steps(lab, lambda: lab.is_up_to_date)
-    assert images_by_state(lab.rescan) == {"allowed": 29}
+    assert lab.states() == {"allowed": 29}
 
 
 async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
@@ -507,12 +564,12 @@ async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
     for i in range(20):
         lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"web-{i}")
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
-    assert images_by_state(lab.rescan) == {"allowed": 20}
+    assert lab.states() == {"allowed": 20}
     assert slow.most[""] <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
     # Nothing was lost of what was ended meanwhile.
     slow.over.set()
     await steps(lab, lambda: lab.is_up_to_date)
-    assert images_by_state(lab.rescan) == {"allowed": 20 + 2 * len(names)}
+    assert lab.states() == {"allowed": 20 + 2 * len(names)}
     # Of those that are known to be slow no more are begun than may be aside.
     slow.over.clear()
     lab.rescan._slow.update(names)
