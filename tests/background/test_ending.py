@@ -217,13 +217,65 @@ async def test_what_rests_on_a_root_that_ends_is_not_said_to_end_with_it(lab: En
 
 async def test_f29_what_a_former_leader_said_to_end_is_set_right(lab: Ending) -> None:
     lab.write(signers=SIGNERS)
-    old = {"verdicts": {"allowed": 1}, "preview": {}, "ending": {"images": 3, "first": "2026-11-02T00:00:00Z"}}
+    old = {"verdicts": {"allowed": 1}, "preview": {}, "ending": {"images": 3, "first": "2026-11-20T00:00:00Z"}}
     document = lab.kube.objects[PATH]
     lab.kube.put(PATH, {**document, "status": old})
     lab.heard()
+    # It may come back: of when it went nobody knows.
     status = await lab.day(days=0)
+    assert status["ending"] == old["ending"]
+    status = await lab.day(days=1)
     assert "ending" not in status
     assert expiring(status)[0] == "False"
+
+
+async def test_f17_what_comes_and_goes_and_ends_soon_is_told_once(lab: Ending) -> None:
+    """A CronJob's Pods run now and then."""
+    lab.write(signers=SIGNERS)
+    digest = lab.signed()
+    lab.now = ENDS - 20 * DAY
+    told: Any = None
+    for _ in range(12):
+        job = lab.pod(running=digest, name="job")
+        status = await lab.day(days=0)
+        told, said = status["ending"], expiring(status)
+        assert told["images"] == 1
+        lab.now += DAY / 24
+        lab.pods.gone(job)
+        lab.kube.remove("/api/v1/namespaces/shop/pods/job")
+        status = await lab.day(days=0)
+        assert (status["ending"], expiring(status)) == (told, said)
+        assert status["verdicts"]["allowed"] == 0
+        lab.now += DAY / 2
+    assert lab.kube.reasons() == ["PolicyRunningEndsSoon"]
+    # It has run for the last time, and a day is over.
+    status = await lab.day(days=0.4)
+    assert status["ending"] == told
+    status = await lab.day(days=0.1)
+    assert "ending" not in status
+    assert expiring(status)[:2] == ("False", "NothingEndsSoon")
+    lab.pod(running=digest, name="job")
+    await lab.day(days=0)
+    assert lab.kube.reasons() == ["PolicyRunningEndsSoon"] * 2
+
+
+async def test_f17_what_has_ended_is_not_told_to_end_soon_though_it_has_gone(lab: Ending) -> None:
+    lab.write(signers=SIGNERS)
+    lab.now = ENDS - DAY / 2
+    job = lab.pod(running=lab.signed(), name="job")
+    assert "ending" in await lab.day(days=0)
+    lab.pods.gone(job)
+    assert "ending" in await lab.day(days=0.4)
+    assert "ending" not in await lab.day(days=0.1)
+
+
+@pytest.mark.parametrize("told", [{"images": 3}, {"images": 3, "first": "soon"}, "soon", 7])
+async def test_d01_what_somebody_else_has_said_to_end_is_taken_away_at_once(lab: Ending, told: object) -> None:
+    lab.write(signers=SIGNERS)
+    old = {"verdicts": {"allowed": 1}, "preview": {}, "ending": told}
+    lab.kube.put(PATH, {**lab.kube.objects[PATH], "status": old})
+    lab.heard()
+    assert "ending" not in await lab.day(days=0)
 
 
 async def test_a_report_says_when_it_ends_and_what_an_exception_lets_past_ends_with_it(lab: Ending) -> None:
