@@ -353,6 +353,43 @@ async def test_f29_an_error_of_ours_does_not_end_the_leader(
     await asyncio.gather(working, return_exceptions=True)
 
 
+@pytest.mark.parametrize("name", ["images_by_state", "ends_of", "tallies", "excused", "results_of"])
+async def test_f29_an_error_of_ours_in_telling_what_runs_ends_no_term(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    for seconds in ("_AGAIN_SECONDS", "_COUNT_SECONDS", "_WRITE_SECONDS"):
+        monkeypatch.setattr(work, seconds, 0.01)
+    terms = failed = 0
+    follow = Pods.follow
+
+    async def following(pods: Pods, kube: Any) -> None:
+        nonlocal terms
+        terms += 1
+        await follow(pods, kube)
+
+    def failing(*_: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Pods, "follow", following)
+    monkeypatch.setattr(work, name, failing)
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    background = Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict, dict,
+    )  # fmt: skip
+    working = asyncio.create_task(background.work())
+    async with asyncio.timeout(10):
+        while failed < 3:
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert terms == 1
+    assert "telling what runs has failed" in caplog.text
+
+
 async def test_f29_an_error_of_ours_with_one_pod_costs_that_pod_only(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

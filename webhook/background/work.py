@@ -99,9 +99,15 @@ class Background:
 
 
 async def _repeat(seconds: float, once: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled. An error of ours here must not end the term: what is known of each Pod would be lost with it."""
     while True:
-        await once()
-        await asyncio.sleep(seconds)
+        wait = seconds
+        try:
+            await once()
+        except Exception:  # noqa: BLE001 - whatever it is: what runs is judged on
+            _log.exception("telling what runs has failed, and is tried again")
+            wait = max(seconds, _AGAIN_SECONDS)
+        await asyncio.sleep(wait)
 
 
 def _known(rescan: Rescan) -> tuple[dict[bytes, Result], dict[bytes, dict[str, Pod]]]:
