@@ -18,6 +18,7 @@ from webhook.background.consequences import Consequences
 from webhook.background.pods import PATH, Pods
 from webhook.background.rescan import Rescan
 from webhook.background.scope import Scope
+from webhook.background.work import images_by_state
 from webhook.image import Digest
 from webhook.judge.decide import Decider
 from webhook.judge.evaluate import Judge
@@ -179,6 +180,16 @@ class Lab:
             pod = self.pods.by_uid[uid]
             if f"{PATH.removesuffix('/pods')}/namespaces/{pod.namespace}/pods/{pod.name}" not in self.kube.objects:
                 self.pods.gone({"metadata": {"uid": uid}})
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether everything that runs has been judged under what is in force, and nothing is to be judged now."""
+        of = self.rescan
+        return of._is_current and not (of._first or of._fresh or of._queue or of._tasks)
+
+    def states(self) -> dict[str, int]:
+        """How many images get what."""
+        return images_by_state(self.rescan.results, self.pods.sights)
 
     def endings(self, name: str = "web") -> list[str]:
         """What becomes of what a Pod runs."""

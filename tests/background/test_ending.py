@@ -171,6 +171,28 @@ async def test_f17_what_cannot_be_verified_beside_it_does_not_put_that_off(
     assert sorted(lab.endings()) == ["denied", "undecided"]
 
 
+@pytest.mark.parametrize("zone", ["Z", "-14:00"])
+async def test_f17_what_is_to_last_for_ever_ends_nobody_s_work(lab: Ending, zone: str) -> None:
+    # The last second there is; how a certificate says that it has no end (RFC 5280, 4.1.2.5).
+    last = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+    root = authority("Forever", begins=START - DAY, ends=last)
+    stores = trusting(store("ca", root), store("tsa", TSA_ROOT), timestamp="afterCertExpiry")
+    named = {"name": "valid", "cosign": {"key": key("a").pem}, "validity": {"notAfter": f"9999-12-31T23:59:59{zone}"}}
+    lab.store.put(policy("shop/web", {"signers": [{"name": "release", "notation": stores}, named], "require": "any"}))
+    lab.pod(running=lab.signed(party("Forever signer", root, begins=START - DAY, ends=last)), name="certificate")
+    lab.pod(f"{HOST}/valid:v1", lab.image(key("a"), path="valid"), name="valid")
+    until = exception("shop/hotfix", policies=["web"], expiresAt=f"9999-12-31T23:59:59{zone}")
+    lab.store.put_exception(until)
+    lab.pod(f"{HOST}/bad:v1", lab.image(path="bad"), name="bad")
+    await lab.step()
+    assert [lab.endings(name) for name in ("certificate", "valid", "bad")] == [["allowed"], ["allowed"], ["excused"]]
+    ends = {line.ends.at for result in lab.rescan.results.values() for line in result.runs if line.ends is not None}
+    assert {end.year for end in ends} == {9999}
+    # Nothing of it is looked at again before the next round.
+    assert lab.rescan._again == {}
+    assert lab.is_up_to_date
+
+
 async def test_what_rests_on_a_root_that_ends_is_not_said_to_end_with_it(lab: Ending) -> None:
     root = authority("Short Root", begins=START - DAY, ends=START + 20 * DAY)
     stores = trusting(store("ca", root), store("tsa", TSA_ROOT), timestamp="afterCertExpiry")
@@ -195,13 +217,65 @@ async def test_what_rests_on_a_root_that_ends_is_not_said_to_end_with_it(lab: En
 
 async def test_f29_what_a_former_leader_said_to_end_is_set_right(lab: Ending) -> None:
     lab.write(signers=SIGNERS)
-    old = {"verdicts": {"allowed": 1}, "preview": {}, "ending": {"images": 3, "first": "2026-11-02T00:00:00Z"}}
+    old = {"verdicts": {"allowed": 1}, "preview": {}, "ending": {"images": 3, "first": "2026-11-20T00:00:00Z"}}
     document = lab.kube.objects[PATH]
     lab.kube.put(PATH, {**document, "status": old})
     lab.heard()
+    # It may come back: of when it went nobody knows.
     status = await lab.day(days=0)
+    assert status["ending"] == old["ending"]
+    status = await lab.day(days=1)
     assert "ending" not in status
     assert expiring(status)[0] == "False"
+
+
+async def test_f17_what_comes_and_goes_and_ends_soon_is_told_once(lab: Ending) -> None:
+    """A CronJob's Pods run now and then."""
+    lab.write(signers=SIGNERS)
+    digest = lab.signed()
+    lab.now = ENDS - 20 * DAY
+    told: Any = None
+    for _ in range(12):
+        job = lab.pod(running=digest, name="job")
+        status = await lab.day(days=0)
+        told, said = status["ending"], expiring(status)
+        assert told["images"] == 1
+        lab.now += DAY / 24
+        lab.pods.gone(job)
+        lab.kube.remove("/api/v1/namespaces/shop/pods/job")
+        status = await lab.day(days=0)
+        assert (status["ending"], expiring(status)) == (told, said)
+        assert status["verdicts"]["allowed"] == 0
+        lab.now += DAY / 2
+    assert lab.kube.reasons() == ["PolicyRunningEndsSoon"]
+    # It has run for the last time, and a day is over.
+    status = await lab.day(days=0.4)
+    assert status["ending"] == told
+    status = await lab.day(days=0.1)
+    assert "ending" not in status
+    assert expiring(status)[:2] == ("False", "NothingEndsSoon")
+    lab.pod(running=digest, name="job")
+    await lab.day(days=0)
+    assert lab.kube.reasons() == ["PolicyRunningEndsSoon"] * 2
+
+
+async def test_f17_what_has_ended_is_not_told_to_end_soon_though_it_has_gone(lab: Ending) -> None:
+    lab.write(signers=SIGNERS)
+    lab.now = ENDS - DAY / 2
+    job = lab.pod(running=lab.signed(), name="job")
+    assert "ending" in await lab.day(days=0)
+    lab.pods.gone(job)
+    assert "ending" in await lab.day(days=0.4)
+    assert "ending" not in await lab.day(days=0.1)
+
+
+@pytest.mark.parametrize("told", [{"images": 3}, {"images": 3, "first": "soon"}, "soon", 7])
+async def test_d01_what_somebody_else_has_said_to_end_is_taken_away_at_once(lab: Ending, told: object) -> None:
+    lab.write(signers=SIGNERS)
+    old = {"verdicts": {"allowed": 1}, "preview": {}, "ending": told}
+    lab.kube.put(PATH, {**lab.kube.objects[PATH], "status": old})
+    lab.heard()
+    assert "ending" not in await lab.day(days=0)
 
 
 async def test_a_report_says_when_it_ends_and_what_an_exception_lets_past_ends_with_it(lab: Ending) -> None:
@@ -308,19 +382,20 @@ async def test_the_leader_s_figures_are_of_what_would_be_refused(lab: Ending) ->
     )
     lab.write(signers=SIGNERS, exclude=[f"{HOST}/other"])
     await lab.day(days=0)
+    known = lab.rescan.results, lab.pods.sights
     # It is only audited.
-    assert ends_of(lab.rescan, lab.now) == (None, 0)
+    assert ends_of(*known, lab.now) == (None, 0)
     digest = lab.signed()
     for name in ("web-a", "web-b"):
         lab.pod(running=digest, name=name)
     await lab.day(days=0)
-    assert ends_of(lab.rescan, lab.now) == (ENDS, 0)
-    assert ends_of(lab.rescan, ENDS - ALERTED) == (ENDS, 0)
-    assert ends_of(lab.rescan, ENDS - ALERTED + dt.timedelta(seconds=1)) == (ENDS, 2)
+    assert ends_of(*known, lab.now) == (ENDS, 0)
+    assert ends_of(*known, ENDS - ALERTED) == (ENDS, 0)
+    assert ends_of(*known, ENDS - ALERTED + dt.timedelta(seconds=1)) == (ENDS, 2)
     # What another policy refuses ends no more.
     lab.store.put(policy("strict", {"signers": [{"name": "b", "cosign": {"key": key("b").pem}}]}))
     await lab.day(days=0)
-    assert ends_of(lab.rescan, ENDS - ALERTED + dt.timedelta(seconds=1)) == (None, 0)
+    assert ends_of(*known, ENDS - ALERTED + dt.timedelta(seconds=1)) == (None, 0)
 
 
 def test_f29_the_figures_of_a_leader_that_leads_no_more_are_taken_back() -> None:

@@ -1,5 +1,6 @@
 """What runs, told: counts and previews in the policies' status, and reports (K-17, D-09, F-33)."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -210,7 +211,7 @@ async def test_d01_a_report_is_bounded_and_tells_the_worst_first(lab: Told) -> N
         digest = f"sha256:{i:064x}"
         lab.pod(f"{HOST}/app@{digest}", digest, name=f"{'long' * 60}-{i}")
     lab.pod(running=lab.image(key("a")), name="good")
-    while not (lab.rescan.whole and lab.rescan.is_up_to_date):
+    while not (lab.rescan.whole and lab.is_up_to_date):
         await lab.step()
     (entries,) = results_of(lab.rescan.results, lab.pods.sights, (), lab.now).values()
     assert [one["result"] for one in entries[:-1]] == ["fail"] * (limits.MAX_REPORTED + 5)
@@ -359,6 +360,33 @@ async def test_f33_so_many_policies_are_written_at_a_time_the_new_ones_first_and
     await lab.tell()
     assert told() == ["p4", "p0"]
     assert lab.kube.objects[paths["p0"]]["status"]["verdicts"]["allowed"] == 2
+
+
+async def test_f33_a_policy_that_is_deleted_while_verdicts_are_written_stops_no_other(
+    lab: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"p{i:02}" for i in range(limits.MAX_WRITES_AT_ONCE + 4)]
+    paths = {name: lab.in_cluster(name) for name in names}
+    for name in names:
+        lab.policy(f"shop/{name}")
+    lab.pod(running=lab.image(key("a")))
+    await lab.step()
+    merge, gone = lab.kube.merge, paths[names[-1]]
+
+    async def slowly(path: str, body: Document) -> Document:
+        await asyncio.sleep(0)
+        if gone in lab.kube.objects:
+            lab.written.policies.gone(lab.kube.objects[gone])
+            lab.kube.remove(gone)
+        if path.startswith(gone):
+            raise KubeError("not found", 404)
+        return await merge(path, body)
+
+    monkeypatch.setattr(lab.kube, "merge", slowly)
+    await lab.tell()
+    counted = [name for name, path in paths.items() if "verdicts" in lab.kube.objects.get(path, {}).get("status", {})]
+    assert counted == names[:-1]
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_f33_an_api_server_that_says_429_gets_no_verdicts_for_a_while(lab: Told) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,11 @@ from tests.policies import exception
 from webhook import limits
 from webhook.background import rescan as module
 from webhook.background import work
+from webhook.background.excused import Excused
 from webhook.background.pods import Pods
-from webhook.background.work import Background, images_by_state
+from webhook.background.reports import Reports
+from webhook.background.verdicts import Verdicts
+from webhook.background.work import Background, is_settled
 from webhook.judge.workload import Question
 from webhook.trust import Unavailable
 from webhook.verdict import PolicyKey
@@ -52,7 +56,7 @@ async def test_pods_of_one_kind_are_judged_once(lab: Lab) -> None:
     await lab.step()
     # As it runs, and as it is written.
     assert [question.images[0].image for question in asked(lab)] == [f"{HOST}/app:v1@{digest}", f"{HOST}/app:v1"]
-    assert images_by_state(lab.rescan) == {"allowed": 200}
+    assert lab.states() == {"allowed": 200}
     await lab.step()
     assert asked(lab) == []
 
@@ -169,10 +173,10 @@ async def test_f40_whoever_writes_has_a_turn_before_everything_is_judged(
     await lab.step()
     assert len(lab.rescan.results) == 3
     assert lab.rescan.whole is None
-    assert not lab.rescan.is_up_to_date
+    assert not lab.is_up_to_date
     await lab.step()
     assert len(lab.rescan.results) == 5
-    assert lab.rescan.is_up_to_date
+    assert lab.is_up_to_date
 
 
 async def test_f03_where_something_is_fetched_there_is_a_pause(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +238,7 @@ async def test_nothing_is_judged_before_the_policies_and_the_pods_are_known(lab:
     lab.store.is_ready = True
     await lab.step()
     assert len(asked(lab)) == 2
-    assert images_by_state(lab.rescan) == {"uncovered": 1}
+    assert lab.states() == {"uncovered": 1}
 
 
 async def test_of_several_policies_the_worst_counts(lab: Lab) -> None:
@@ -243,13 +247,13 @@ async def test_of_several_policies_the_worst_counts(lab: Lab) -> None:
     lab.pod(running=lab.image(key("a")))
     await lab.step()
     assert sorted(lab.endings()) == ["allowed", "denied"]
-    assert images_by_state(lab.rescan) == {"denied": 1}
+    assert lab.states() == {"denied": 1}
 
 
 async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "_SECONDS", 0.01)
+    monkeypatch.setattr(work, "_COUNT_SECONDS", 0.01)
     lab.policy()
     lab.pod(running=lab.image(key("a")))
     background = Background(
@@ -268,6 +272,59 @@ async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
     await asyncio.gather(working, return_exceptions=True)
     assert allowed() == 0
     assert lab.metrics._rescanned._value.get() == 0
+
+
+async def test_f37_what_runs_is_counted_while_the_event_loop_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.policy()
+    pods = [lab.pod(running=lab.image(key("a")), name=f"web-{i}") for i in range(3)]
+    seen: dict[str, int] = {}
+
+    def beside(name: str, count: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(results: Any, sights: Any, *more: Any) -> Any:
+            assert threading.current_thread() is not threading.main_thread()
+            # Pods come and go meanwhile, and what is counted stays as it is.
+            loop.call_soon_threadsafe(lab.pods.gone, pods[0])
+            seen.setdefault(name, sum(len(pods) for pods in sights.values()))
+            return count(results, sights, *more)
+
+        return counting
+
+    loop = asyncio.get_running_loop()
+    names = ("images_by_state", "ends_of", "tallies", "excused", "results_of")
+    for name in names:
+        monkeypatch.setattr(work, name, beside(name, getattr(work, name)))
+    await lab.step()
+    background = Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict, dict,
+    )  # fmt: skip
+    writers = (
+        Verdicts(lab.kube, dict),
+        Excused(lab.kube, dict),
+        Reports(lab.kube, laboratory.INSTALLATION, dict, lab.clock),
+    )
+    await background._count(lab.rescan)
+    assert lab.metrics._images.labels("allowed")._value.get() == 3
+    await background._write(lab.rescan, *writers)
+    assert seen == dict.fromkeys(names, 2) | {"images_by_state": 3, "ends_of": 3}
+
+
+async def test_nothing_is_promoted_by_counts_that_are_older_than_a_denial(lab: Lab) -> None:
+    policy = lab.policy()
+    lab.pod(running=lab.image(key("a")), name="good")
+    await lab.step()
+    counted = lab.now
+    assert is_settled(lab.rescan, counted, policy.key)
+    lab.passes(1)
+    lab.pod(running=lab.image(content=b"bad"), name="bad")
+    assert not is_settled(lab.rescan, counted, policy.key)
+    await lab.step()
+    # All has been judged, and what was counted knows nothing of it.
+    assert lab.rescan.has_judged(policy.key)
+    assert not is_settled(lab.rescan, counted, policy.key)
+    assert not is_settled(lab.rescan, lab.now, policy.key)
+    lab.passes(1)
+    assert is_settled(lab.rescan, lab.now, policy.key)
 
 
 async def test_f29_an_error_of_ours_does_not_end_the_leader(
@@ -294,6 +351,109 @@ async def test_f29_an_error_of_ours_does_not_end_the_leader(
     assert "begins anew" in caplog.text
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
+
+
+@pytest.mark.parametrize("name", ["images_by_state", "ends_of", "tallies", "excused", "results_of"])
+async def test_f29_an_error_of_ours_in_telling_what_runs_ends_no_term(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    for seconds in ("_AGAIN_SECONDS", "_COUNT_SECONDS", "_WRITE_SECONDS"):
+        monkeypatch.setattr(work, seconds, 0.01)
+    terms = failed = 0
+    follow = Pods.follow
+
+    async def following(pods: Pods, kube: Any) -> None:
+        nonlocal terms
+        terms += 1
+        await follow(pods, kube)
+
+    def failing(*_: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Pods, "follow", following)
+    monkeypatch.setattr(work, name, failing)
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    background = Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict, dict,
+    )  # fmt: skip
+    working = asyncio.create_task(background.work())
+    async with asyncio.timeout(10):
+        while failed < 3:
+            await asyncio.sleep(0.01)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    assert terms == 1
+    assert "telling what runs has failed" in caplog.text
+
+
+async def test_f29_an_error_of_ours_with_one_pod_costs_that_pod_only(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.policy(onDrift="evict")
+    lab.policy("all")
+    lab.store.put_namespace("evil", {})
+    lab.policy("evil/web", images=["**/other"], onDrift="evict")
+    await lab.step()
+    lab.passes()
+    moved = lab.image(content=b"evil")
+    lab.kube.budget = False
+    lab.pod(running=moved, name="evil-0", namespace="evil")
+    await lab.step()
+    assert [drift.name for drift in lab.rescan.drifts.values()] == ["evil-0"]
+    judgements = lab.decider.judgements
+
+    async def failing(question: Question, deadline: float) -> Any:
+        if question.who.namespace == "evil":
+            raise RuntimeError("a bug")
+        return await judgements(question, deadline)
+
+    with monkeypatch.context() as bug:
+        bug.setattr(lab.decider, "judgements", failing)
+        lab.pod(f"{HOST}/app:v2", lab.image(key("a"), tag="v2"), name="evil-1", namespace="evil")
+        lab.store.put_namespace("evil", {"tier": "gold"})
+        lab.pod(running=lab.image(key("a")), name="good")
+        await lab.step()
+        # Everybody else is judged; of whom it concerns nothing is known any more, so nobody is evicted for it.
+        assert lab.endings("good") == ["allowed", "allowed"]
+        assert lab.states() == {"allowed": 1}
+        assert lab.rescan.drifts == {}
+        assert lab.is_up_to_date
+        # And nothing is promoted over it.
+        judged = {str(key): lab.rescan.has_judged(key) for key in lab.store.snapshot.index.policies}
+        assert judged == {"shop/web": True, "evil/web": False, "cluster/all": False}
+        for _ in range(3):
+            lab.passes(limits.MAX_RESCAN_AGAIN_SECONDS)
+            await lab.step()
+        (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
+        assert told.getMessage() == "namespace evil: some of what runs there cannot be judged"
+        assert "RuntimeError: a bug" in caplog.text
+    lab.passes(limits.MAX_RESCAN_AGAIN_SECONDS)
+    await lab.step()
+    assert lab.states() == {"allowed": 2, "denied": 1}
+    assert [drift.name for drift in lab.rescan.drifts.values()] == ["evil-0"]
+    assert all(lab.rescan.has_judged(key) for key in lab.store.snapshot.index.policies)
+    assert not lab.rescan._failed
+    assert not lab.rescan._tries
+
+
+async def test_f29_what_ended_while_an_error_of_ours_hit_it_is_forgotten(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.policy()
+    pod = lab.pod(running=lab.image(key("a")))
+
+    async def failing(question: Question, deadline: float) -> Any:
+        lab.pods.gone(pod)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(lab.decider, "judgements", failing)
+    await lab.step()
+    assert (lab.rescan.results, lab.rescan._failed, lab.rescan._again) == ({}, {}, {})
+    assert lab.rescan.has_judged(PolicyKey("shop", "web"))
 
 
 class Slow:
@@ -344,11 +504,11 @@ async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, mo
         lab.pod(running=digest, name=f"evil-{i}", namespace="evil")
         lab.pod(running=digest, name=f"web-{i}")
     async with asyncio.timeout(10):
-        while images_by_state(lab.rescan) != {"allowed": 10}:
+        while lab.states() != {"allowed": 10}:
             await lab.step()
         # One that comes later does not wait either, and it is not told that everything was judged.
         lab.pod(running=lab.image(content=b"late"), name="late")
-        while images_by_state(lab.rescan) != {"allowed": 10, "denied": 1}:
+        while lab.states() != {"allowed": 10, "denied": 1}:
             await lab.step()
         assert lab.endings("late") == ["denied"]
         assert lab.rescan.whole is None
@@ -357,9 +517,9 @@ async def test_m04_a_slow_registry_keeps_no_other_namespace_waiting(lab: Lab, mo
         assert not lab.rescan.has_judged(PolicyKey(None, "all"))
         assert slow.most["evil"] == limits.RESCAN_AT_ONCE_IN_NAMESPACE
         slow.over.set()
-        while not lab.rescan.is_up_to_date:
+        while not lab.is_up_to_date:
             await lab.step()
-    assert images_by_state(lab.rescan) == {"allowed": 20, "denied": 1}
+    assert lab.states() == {"allowed": 20, "denied": 1}
     assert lab.rescan.has_judged(PolicyKey(None, "all"))
     assert lab.rescan.whole == lab.now
 
@@ -376,9 +536,9 @@ async def test_f40_so_many_are_judged_at_once(lab: Lab, monkeypatch: pytest.Monk
     assert slow.most[""] == limits.RESCAN_AT_ONCE
     slow.over.set()
     async with asyncio.timeout(10):
-        while not lab.rescan.is_up_to_date:
+        while not lab.is_up_to_date:
             await lab.step()
-    assert images_by_state(lab.rescan) == {"allowed": 10}
+    assert lab.states() == {"allowed": 10}
 
 
 async def hang(lab: Lab, monkeypatch: pytest.MonkeyPatch, count: int, of_each: int = 2) -> tuple[Slow, list[str]]:
@@ -421,10 +581,10 @@ async def test_m04_registries_that_hang_keep_no_other_namespace_waiting(
     for i in range(20):
         lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"late-{i}")
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
-    assert images_by_state(lab.rescan) == {"allowed": 21}
+    assert lab.states() == {"allowed": 21}
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
-    assert images_by_state(lab.rescan) == {"allowed": 29}
+    await steps(lab, lambda: lab.is_up_to_date)
+    assert lab.states() == {"allowed": 29}
 
 
 async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
@@ -441,12 +601,12 @@ async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
     for i in range(20):
         lab.pod(running=lab.image(key("a"), content=str(i).encode()), name=f"web-{i}")
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
-    assert images_by_state(lab.rescan) == {"allowed": 20}
+    assert lab.states() == {"allowed": 20}
     assert slow.most[""] <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
     # Nothing was lost of what was ended meanwhile.
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
-    assert images_by_state(lab.rescan) == {"allowed": 20 + 2 * len(names)}
+    await steps(lab, lambda: lab.is_up_to_date)
+    assert lab.states() == {"allowed": 20 + 2 * len(names)}
     # Of those that are known to be slow no more are begun than may be aside.
     slow.over.clear()
     lab.rescan._slow.update(names)
@@ -456,7 +616,7 @@ async def test_f40_however_many_hang_so_many_are_open_and_others_go_on(
     assert len(slow.now) == limits.RESCAN_AT_ONCE_ASIDE
     await steps(lab, lambda: lab.rescan.has_judged(PolicyKey("shop", "web")))
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
 
 
 async def test_m04_a_digest_that_is_denied_from_now_on_does_not_wait_behind_what_hangs(
@@ -474,7 +634,7 @@ async def test_m04_a_digest_that_is_denied_from_now_on_does_not_wait_behind_what
     await steps(lab, lambda: waits in slow.now)
     assert len(slow.now) <= limits.RESCAN_AT_ONCE + limits.RESCAN_AT_ONCE_ASIDE
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
 
 
 async def test_m04_a_namespace_is_slow_until_something_of_it_ends_in_time(
@@ -484,16 +644,85 @@ async def test_m04_a_namespace_is_slow_until_something_of_it_ends_in_time(
     lab.passes(limits.RESCAN_SLOW_SECONDS)
     await steps(lab, lambda: len(lab.rescan._slow) == 4)
     slow.over.set()
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert len(lab.rescan._slow) == 4
     lab.pod(running=lab.image(key("a"), content=b"more"), name="more", namespace="evil-0")
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert lab.rescan._slow == {"evil-1", "evil-2", "evil-3"}
     # And no longer than there is something of it.
     for pod in list(lab.pods.by_uid.values()):
         lab.pods.gone({"metadata": {"uid": pod.uid}})
     await lab.step()
     assert not lab.rescan._slow
+
+
+async def test_m04_what_is_tried_again_and_again_puts_off_no_round(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "RESCAN_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_STEP", 20)
+    lab.store.put_namespace("evil", {})
+    lab.policy()
+    lab.policy("evil/web")
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    digest = lab.image(key("a"), path="other")
+
+    def start(i: int) -> None:
+        lab.pod(f"{HOST}/other:v{i}", f"{HOST}/other@{digest}", name=f"evil-{i}", namespace="evil")
+
+    for i in range(50):
+        start(i)
+    began = lab.now
+    await lab.step()
+    # Not before all of it has been judged once.
+    assert lab.rescan.whole != began
+    later = iter(range(50, 60))
+    while lab.rescan.whole != began:
+        lab.passes()
+        start(next(later))
+        # Nor does it begin anew because somebody changes what everybody is judged by.
+        lab.policy("all", message=lab.now.isoformat())
+        await lab.step()
+    assert lab.rescan.whole == began
+    # It goes on; what waits for it is promoted no sooner.
+    assert not lab.is_up_to_date
+    assert not lab.rescan.has_judged(PolicyKey("evil", "web"))
+    assert not lab.rescan.has_judged(PolicyKey(None, "all"))
+    assert lab.rescan.has_judged(PolicyKey("shop", "web"))
+    # And there is a next one.
+    lab.passes(lab.rescan.every.total_seconds())
+    began = lab.now
+    for _ in range(20):
+        await lab.step()
+        lab.passes()
+    assert lab.rescan.whole == began
+
+
+async def test_what_was_begun_before_a_round_is_judged_again_in_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(lab, monkeypatch, "evil")
+    slow.over.set()
+    lab.store.put_namespace("evil", {})
+    lab.policy("all")
+    lab.pod(running=lab.image(key("a")))
+    await steps(lab, lambda: lab.is_up_to_date)
+    before = lab.rescan.whole
+    assert before == lab.now
+    slow.over.clear()
+    evil = lab.pod(running=lab.image(key("a"), content=b"evil"), name="evil", namespace="evil")
+    await lab.step()
+    lab.passes(lab.rescan.every.total_seconds())
+    await lab.step()
+    slow.over.set()
+    await asyncio.wait(lab.rescan._tasks)
+    slow.over.clear()
+    await lab.step()
+    assert slow.now == ["evil"]
+    assert lab.rescan.whole == before
+    # What ends meanwhile is not waited for.
+    lab.pods.gone(evil)
+    await lab.step()
+    assert lab.rescan.whole == lab.now
+    slow.over.set()
+    await steps(lab, lambda: lab.is_up_to_date)
 
 
 async def test_a_cluster_policy_waits_for_those_namespaces_that_it_speaks_about(
@@ -542,7 +771,7 @@ async def test_a_cluster_policy_waits_for_those_namespaces_that_it_speaks_about(
     # It has been judged by nobody, so it is waited for.
     assert settled() == {"named", "globbed", "but"}
     lab.store.put_namespace("evil", {"tier": "silver"})
-    await steps(lab, lambda: lab.rescan.is_up_to_date)
+    await steps(lab, lambda: lab.is_up_to_date)
     assert settled() == set(scopes)
 
 
@@ -570,7 +799,7 @@ async def test_m04_what_changes_while_it_is_judged_is_judged_again_afterwards(
     assert slow.now == ["shop"]
     slow.over.set()
     async with asyncio.timeout(10):
-        while not lab.rescan.is_up_to_date:
+        while not lab.is_up_to_date:
             await lab.step()
     assert lab.endings() == ["denied"]
 

@@ -15,7 +15,7 @@ class Lab:
     def __init__(self) -> None:
         self.now = 100.0
         self.writes = Writes(lambda: self.now)
-        self.errors: dict[int, KubeError] = {}
+        self.errors: dict[int, Exception] = {}
         self.asked: list[int] = []
         self.ended: list[int] = []
         self.at_once = self.most = 0
@@ -32,7 +32,7 @@ class Lab:
         finally:
             self.at_once -= 1
 
-    async def each(self, count: int = 100) -> dict[int, KubeError]:
+    async def each(self, count: int = 100) -> dict[int, Exception]:
         self.asked.clear()
         return await self.writes.each(range(count), self.write)
 
@@ -54,6 +54,23 @@ async def test_f33_one_that_fails_stops_no_other(lab: Lab) -> None:
     lab.errors = {3: KubeError("403 forbidden", 403), 50: KubeError("409 changed", 409), 51: KubeError("500", 500)}
     assert await lab.each() == lab.errors
     assert sorted(lab.ended) == [one for one in range(100) if one not in lab.errors]
+
+
+async def test_f33_an_error_of_ours_stops_no_other_and_is_told_once(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.errors = {3: KeyError("a bug")}
+    for _ in range(3):
+        assert await lab.each() == lab.errors
+        assert len(lab.asked) == 100
+        assert not lab.writes.is_paused
+    (told,) = caplog.records
+    assert (told.levelname, told.getMessage()) == ("ERROR", "3 could not be written")
+    assert "KeyError: 'a bug'" in caplog.text
+    # It is mended, and comes again.
+    lab.errors.clear()
+    assert await lab.each() == {}
+    lab.errors[3] = KeyError("another")
+    await lab.each()
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.parametrize(

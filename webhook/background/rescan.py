@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from webhook import limits
 from webhook.background.comparison import Admitting, Comparison
@@ -24,6 +24,7 @@ from webhook.background.scope import Scope
 from webhook.background.waiting import Waiting
 from webhook.image import Digest
 from webhook.memory.store import PolicyStore, Snapshot
+from webhook.moment import later
 from webhook.policy.policy import Policy
 from webhook.verdict import PolicyKey
 
@@ -47,12 +48,13 @@ class _InForce:
 
 @dataclass(slots=True)
 class _Work:
-    """A kind of Pods that is being judged, and since when. `aside`: it has none of the places that others wait for."""
+    """A kind of Pods that is being judged, and since when. `aside`: it has none of the places that others wait for. `round`: during which it was begun."""
 
     namespace: str
     sight: bytes
     began: float
     aside: bool
+    round: datetime | None
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Rescan:
     drifts: dict[tuple[str, str], Drift] = field(default_factory=dict)
     """By the Pod's uid and the place in it."""
     whole: datetime | None = None
-    """When everything had been judged under what is in force since before then."""
+    """When the last round began that is over: all that ran by then has been judged since."""
     denied_at: dict[PolicyKey, datetime] = field(default_factory=dict)
     """When something that a policy would not admit was judged for the last time."""
     _first: Waiting = field(default_factory=Waiting)
@@ -86,6 +88,8 @@ class Rescan:
     _unlabelled: set[str] = field(default_factory=set)
     """Namespaces whose Pods were not judged, because its labels are not known."""
     _again: dict[bytes, float] = field(default_factory=dict)
+    _failed: dict[bytes, str] = field(default_factory=dict)
+    """What could not be judged because of an error of ours, and its namespace."""
     _tries: dict[bytes, float] = field(default_factory=dict)
     """How long what could not be verified was not tried again, the last time. Seconds."""
     _snapshot: Snapshot | None = None
@@ -93,6 +97,8 @@ class Rescan:
     _began: float | None = None
     _scope_read: float = 0.0
     _round_began: datetime | None = None
+    _round: set[bytes] = field(default_factory=set)
+    """What has not been judged in it yet. What is tried again, or starts meanwhile, puts off its end no longer: somebody's registry could, for ever."""
     _promotion: float = math.inf
     """When the audit of some policy ends."""
 
@@ -133,13 +139,8 @@ class Rescan:
                 elif judged % limits.RESCAN_BREATH == 0:
                     await asyncio.sleep(limits.RESCAN_PAUSE / 2)
         self._forget()
-        if self._round_began is not None and self.is_up_to_date:
+        if self._round_began is not None and not self._round:
             self.whole, self._round_began = self._round_began, None
-
-    @property
-    def is_up_to_date(self) -> bool:
-        """Whether everything that runs has been judged under what is in force."""
-        return self._is_current and not (self._first or self._fresh or self._queue or self._tasks)
 
     @property
     def _is_current(self) -> bool:
@@ -150,7 +151,7 @@ class Rescan:
         if self._began is None or self.scope.selector is None or not self._is_current:
             return False
         waiting = [lane.namespaces for lane in (self._first, self._fresh, self._queue)]
-        waiting += [self._busy.keys(), self._unlabelled]
+        waiting += [self._busy.keys(), self._unlabelled, set(self._failed.values())]
         if key.namespace is not None:
             return not any(key.namespace in names for names in waiting)
         policy = self.store.snapshot.index.policies.get(key)
@@ -219,7 +220,10 @@ class Rescan:
         self._promotion = min((end for end in ends if end > now), default=math.inf)
 
     def _all(self) -> None:
-        self._round_began = self.clock()
+        """A round begins, unless one is under way: that ends when what it began with has been judged, though all is judged anew now."""
+        if self._round_began is None:
+            self._round_began = self.clock()
+            self._round = set(self.pods.sights)
         self._line_up(self.pods.sights)
 
     def _line_up(self, sights: Iterable[bytes]) -> None:
@@ -257,7 +261,8 @@ class Rescan:
                     other.discard(*found)
                 if found[1] in self.pods.sights:
                     namespace, sight = found
-                    return _Work(namespace, sight, self.ticks(), may is has_room and namespace in self._slow)
+                    is_aside = may is has_room and namespace in self._slow
+                    return _Work(namespace, sight, self.ticks(), is_aside, self._round_began)
         return None
 
     def _begin(self) -> bool:
@@ -295,7 +300,7 @@ class Rescan:
         return loop.time() - began > limits.RESCAN_PAUSE / 10
 
     def _ended(self, task: asyncio.Task[bool]) -> bool:
-        """Makes room for another; whether something had to be fetched. Raises what the task has raised."""
+        """Makes room for another; whether something had to be fetched."""
         work = self._tasks.pop(task)
         self._busy[work.namespace].discard(work.sight)
         if not self._busy[work.namespace]:
@@ -303,9 +308,32 @@ class Rescan:
         if task.cancelled():
             self._line_up([work.sight])
             return True
+        if work.round == self._round_began:
+            self._round.discard(work.sight)
         if self.ticks() - work.began < limits.RESCAN_SLOW_SECONDS:
             self._slow.discard(work.namespace)
+        error = task.exception()
+        if error is not None:
+            self._give_up(work, error)
+            return True
+        self._failed.pop(work.sight, None)
         return task.result()
+
+    def _give_up(self, work: _Work, error: BaseException) -> None:
+        """An error of ours with some Pods is told once for their namespace, and costs nobody else anything.
+
+        What was known of them is not known any more: nobody is evicted for it.
+        """
+        if work.namespace not in self._failed.values():
+            _log.error("namespace %s: some of what runs there cannot be judged", work.namespace, exc_info=error)
+        self.results.pop(work.sight, None)
+        pods = self.pods.sights.get(work.sight)
+        if pods is None:
+            return
+        self._failed[work.sight] = work.namespace
+        for key in [key for key in self.drifts if key[0] in pods]:
+            del self.drifts[key]
+        self._try_again(work.sight)
 
     def _try_again(self, sight: bytes) -> None:
         """Later, and each time later still."""
@@ -318,16 +346,18 @@ class Rescan:
     def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
         """Judges it again when something of it has ended, unless that is done anyhow by then."""
         now = self.clock()
-        ends = (line.ends.at + _AFTER_END for line in (*result.runs, *result.written) if line.ends is not None)
+        ends = (later(line.ends.at, _AFTER_END) for line in (*result.runs, *result.written) if line.ends is not None)
         soon = [end.timestamp() for end in ends if now < end < now + self.every]
         if soon:
             self._again[sight] = min([*soon, self._again.get(sight, math.inf)])
 
     def _forget(self) -> None:
         """Drops what is known of what has ended."""
+        self._round.intersection_update(self.pods.sights)
         for sight in self.results.keys() - self.pods.sights.keys():
             del self.results[sight]
-        for known in (self._again, self._tries):
+        known: dict[bytes, Any]
+        for known in (self._again, self._tries, self._failed):
             for sight in known.keys() - self.pods.sights.keys():
                 del known[sight]
         for key in [key for key in self.drifts if key[0] not in self.pods.by_uid]:

@@ -5,8 +5,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+import msgspec
 
 from webhook import limits
 from webhook.background.examine import Result
@@ -22,12 +24,16 @@ from webhook.operator.rollout import promotable
 from webhook.policy.afterwards import NEVER
 from webhook.policy.document import API_VERSION
 from webhook.policy.schema import RESOURCES
+from webhook.policy.statusspec import EndingStatus
 from webhook.verdict import End, PolicyKey
 
 _log = logging.getLogger(__name__)
 
 _PLURALS: Final = {resource.namespaced: resource.plural for resource in RESOURCES}
 _ENDINGS: Final = ("allowed", "denied", "undecided", "excused")
+_ENDING_STAYS: Final = timedelta(days=1)
+"""How long it is told what ends soon after the last of it has gone: the Pods of a CronJob come back, and a condition that came and went with each run
+would be an Event each time."""
 
 
 @dataclass(slots=True)
@@ -107,6 +113,8 @@ class Verdicts:
     _written: dict[PolicyKey, dict[str, Any]] = field(default_factory=dict)
     _failed: set[PolicyKey] = field(default_factory=set)
     """Whose last write has failed: they come last."""
+    _ending: dict[PolicyKey, datetime] = field(default_factory=dict)
+    """Of which something that ends soon is told: when it was there for the last time."""
     _begun: bool = False
 
     async def write(
@@ -136,15 +144,31 @@ class Verdicts:
             known = in_force.get(key)
             if known is None:
                 self._written.pop(key, None)
+                self._ending.pop(key, None)
                 continue
             wanted = found.get(key, Tally()).status()
+            wanted["ending"] = self._still_ending(key, wanted["ending"], now)
             if known.policy.terms.afterwards.audit_until == NEVER:
                 wanted |= self._rollout(key, known, wanted, denied_at.get(key), now, settled=settled(key))
             if self._written.get(key) != wanted:
                 due[key] = wanted
         first = sorted(due, key=lambda key: (key in self._failed, key in self._written))[: limits.MAX_VERDICTS]
         self._failed &= due.keys()
-        self._failed.update(await self.writes.each(first, lambda key: self._write(key, in_force[key], due[key])))
+        # As they are now: what is in force goes on changing while they are written.
+        writing = {key: in_force[key] for key in first}
+        self._failed.update(await self.writes.each(first, lambda key: self._write(key, writing[key], due[key])))
+
+    def _still_ending(self, key: PolicyKey, ending: dict[str, Any] | None, now: datetime) -> dict[str, Any] | None:
+        """What is told to end soon: what does, or what did within a day and has not ended yet."""
+        if ending is not None:
+            self._ending[key] = now
+            return ending
+        told = (self._written.get(key) or {}).get("ending")
+        if told is not None and _first(told) > now and now - self._ending.setdefault(key, now) < _ENDING_STAYS:
+            stays: dict[str, Any] = told
+            return stays
+        self._ending.pop(key, None)
+        return None
 
     async def _write(self, key: PolicyKey, known: InForce, wanted: dict[str, Any]) -> None:
         try:
@@ -196,3 +220,12 @@ class Verdicts:
         path = f"/apis/{API_VERSION}{place}/{_PLURALS[key.namespace is not None]}/{key.name}/status"
         identity = {"uid": known.document["metadata"].get("uid")}
         await self.kube.merge(path, {"metadata": identity, "status": dict(status)})
+
+
+def _first(told: object) -> datetime:
+    """When the first ends of what a status tells; long ago, if it is none of ours."""
+    try:
+        return msgspec.convert(told, EndingStatus).first
+    except msgspec.ValidationError:
+        # Whoever may write a status may write anything there.
+        return datetime.min.replace(tzinfo=UTC)

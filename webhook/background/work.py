@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from webhook.background.consequences import Consequences
-from webhook.background.examine import Asked
+from webhook.background.examine import Asked, Result
 from webhook.background.excused import Excused, excused
-from webhook.background.pods import Pods
+from webhook.background.pods import Pod, Pods
 from webhook.background.reports import Reports, results_of
 from webhook.background.rescan import Rescan
 from webhook.background.scope import Scope
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 30.0
+_COUNT_SECONDS: Final = 10.0
 _WRITE_SECONDS: Final = 10.0
 
 
@@ -64,48 +66,66 @@ class Background:
         scope = Scope(self.kube, self.installation)
         rescan = Rescan(pods, self.asked, self.store, scope, self.every, self.clock)
         consequences = Consequences(self.kube, self.metrics, self.clock)
+        writers = (
+            Verdicts(self.kube, self.in_force),
+            Excused(self.kube, self.exceptions),
+            Reports(self.kube, self.installation, lambda: self.store.snapshot.namespaces, self.clock),
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(pods.follow(self.kube))
                 tasks.create_task(rescan.work())
-                tasks.create_task(self._tell(rescan, consequences))
-                tasks.create_task(self._write(rescan))
+                tasks.create_task(_repeat(_SECONDS, lambda: consequences.follow(list(rescan.drifts.values()))))
+                tasks.create_task(_repeat(_COUNT_SECONDS, lambda: self._count(rescan)))
+                tasks.create_task(_repeat(_WRITE_SECONDS, lambda: self._write(rescan, *writers)))
         finally:
             self.metrics.clear()
 
-    async def _tell(self, rescan: Rescan, consequences: Consequences) -> None:
-        while True:
-            self.metrics.running(
-                images_by_state(rescan), len(rescan.drifts), rescan.whole.timestamp() if rescan.whole else 0
-            )
-            self.metrics.ends(*ends_of(rescan, self.clock()))
-            await consequences.follow(list(rescan.drifts.values()))
-            await asyncio.sleep(_SECONDS)
+    async def _count(self, rescan: Rescan) -> None:
+        known, now = _known(rescan), self.clock()
+        images = await asyncio.to_thread(images_by_state, *known)
+        ends = await asyncio.to_thread(ends_of, *known, now)
+        self.metrics.running(images, len(rescan.drifts), rescan.whole.timestamp() if rescan.whole else 0)
+        self.metrics.ends(*ends)
 
-    async def _write(self, rescan: Rescan) -> None:
+    async def _write(self, rescan: Rescan, verdicts: Verdicts, by_exceptions: Excused, reports: Reports) -> None:
         """No report before everything has been judged once: half of it would look as if the rest were gone."""
-        verdicts, by_exceptions = Verdicts(self.kube, self.in_force), Excused(self.kube, self.exceptions)
-        reports = Reports(self.kube, self.installation, lambda: self.store.snapshot.namespaces, self.clock)
-        while True:
-            sights, whole = rescan.pods.sights, rescan.whole is not None
-            await verdicts.write(
-                tallies(rescan.results, sights, self.clock()),
-                rescan.denied_at,
-                self.clock(),
-                settled=rescan.has_judged,
-                whole=whole,
-            )
-            if whole:
-                await by_exceptions.write(excused(rescan.results, sights))
-                await reports.write(results_of(rescan.results, sights, rescan.drifts.values(), self.clock()))
-            await asyncio.sleep(_WRITE_SECONDS)
+        known, drifts, now, whole = _known(rescan), list(rescan.drifts.values()), self.clock(), rescan.whole is not None
+        found, settled = await asyncio.to_thread(tallies, *known, now), partial(is_settled, rescan, now)
+        await verdicts.write(found, rescan.denied_at, now, settled=settled, whole=whole)
+        if whole:
+            await by_exceptions.write(await asyncio.to_thread(excused, *known))
+            await reports.write(await asyncio.to_thread(results_of, *known, drifts, now))
 
 
-def images_by_state(rescan: Rescan) -> Counter[str]:
+async def _repeat(seconds: float, once: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled. An error of ours here must not end the term: what is known of each Pod would be lost with it."""
+    while True:
+        wait = seconds
+        try:
+            await once()
+        except Exception:  # noqa: BLE001 - whatever it is: what runs is judged on
+            _log.exception("telling what runs has failed, and is tried again")
+            wait = max(seconds, _AGAIN_SECONDS)
+        await asyncio.sleep(wait)
+
+
+def _known(rescan: Rescan) -> tuple[dict[bytes, Result], dict[bytes, dict[str, Pod]]]:
+    """What is known now, and the Pods of which it is true, for threads: of 50,000 kinds of Pods, counting takes seconds, and a loop must not stand still."""
+    return dict(rescan.results), {sight: dict(pods) for sight, pods in rescan.pods.sights.items()}
+
+
+def is_settled(rescan: Rescan, counted: datetime, key: PolicyKey) -> bool:
+    """Whether all that a policy may speak about has been judged, and nothing was found since it was `counted` that it would deny."""
+    denied = rescan.denied_at.get(key)
+    return rescan.has_judged(key) and (denied is None or denied < counted)
+
+
+def images_by_state(results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]]) -> Counter[str]:
     """How many images of running containers get what; of several policies the worst counts."""
     found: Counter[str] = Counter()
-    for sight, result in rescan.results.items():
-        count = len(rescan.pods.sights.get(sight, ()))
+    for sight, result in results.items():
+        count = len(sights.get(sight, ()))
         worst: dict[str, str] = {}
         for line in result.runs:
             state: str = "uncovered" if line.policy is None else line.ending
@@ -115,11 +135,13 @@ def images_by_state(rescan: Rescan) -> Counter[str]:
     return found
 
 
-def ends_of(rescan: Rescan, now: datetime) -> tuple[datetime | None, int]:
+def ends_of(
+    results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]], now: datetime
+) -> tuple[datetime | None, int]:
     """When the first of the images of running containers would be refused that is admitted now, and how many will be within `ALERTED`."""
     first: datetime | None = None
     count = 0
-    for sight, result in rescan.results.items():
+    for sight, result in results.items():
         soon, refused = set[str](), {line.where for line in result.written if line.is_refused}
         for line in result.written:
             if line.ends is None or line.ending != "allowed" or line.mode != "enforce" or line.where in refused:
@@ -127,7 +149,7 @@ def ends_of(rescan: Rescan, now: datetime) -> tuple[datetime | None, int]:
             first = line.ends.at if first is None else min(first, line.ends.at)
             if line.ends.at - now < ALERTED:
                 soon.add(line.where)
-        count += len(soon) * len(rescan.pods.sights.get(sight, ()))
+        count += len(soon) * len(sights.get(sight, ()))
     return first, count
 
 
