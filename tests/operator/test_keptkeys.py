@@ -17,6 +17,7 @@ from tests.keys.test_remote import Shelf
 from webhook import limits
 from webhook.keys import kept as packing
 from webhook.keys.kept import Kept, KeptKeys
+from webhook.keys.pkcs11 import Modules, TokenKeys
 from webhook.keys.remote import Held, RemoteKeys
 from webhook.kube import KubeError
 from webhook.operator import keptkeys as module
@@ -25,7 +26,7 @@ from webhook.operator.keptkeys import ClusterKeptKeys
 from webhook.parsing import Invalid
 from webhook.policy.keyref import RemoteKey, UrlKey
 from webhook.policy.pkcs11uri import TokenKey
-from webhook.trust import Unavailable, Unresolved
+from webhook.trust import NoSuchKey, Unavailable, Unresolved
 
 INSTALLATION = Installation(namespace="ti")
 SECRET = INSTALLATION.kept_keys_path
@@ -33,7 +34,7 @@ ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images"
 TOKEN = TokenKey(on=(("token", "acme"),), label="release", id=b"\x01", pin_file="/pins/a")
 DOCUMENT = UrlKey("https://keys.example/a", hashlib.sha256(b"document").hexdigest())
 DOWN = Unavailable("no such token is present")
-GONE = Unresolved("no such object on the token")
+GONE = NoSuchKey("no such object on the token")
 HOUR = dt.timedelta(hours=1)
 
 
@@ -178,6 +179,22 @@ async def test_f25_an_error_of_ours_is_neither_an_outage_nor_an_answer(kube: Fak
     keys = RemoteKeys({}, kept=nobody)
     await keys.look([TOKEN])
     assert not nobody.is_changed
+
+
+async def test_f25_what_only_went_wrong_in_one_replica_takes_a_key_from_no_other(kube: FakeKube) -> None:
+    old = await Replica(kube).has(b"key").starts()
+    # Begun without the module: no token was asked.
+    misconfigured = Replica(kube)
+    misconfigured.keys = RemoteKeys({TokenKey: TokenKeys(Modules())}, kept=misconfigured.kept)
+    await misconfigured.starts()
+    assert "no PKCS#11 module is permitted" in misconfigured.lacks()
+    assert in_secret(kube)[TOKEN] == Kept(b"key", NOW, 1)
+    await old.has(DOWN).later()
+    assert old.reads() == b"key"
+    # By the token's own word it is gone for all.
+    await Replica(kube).has(GONE).starts()
+    await old.later()
+    assert "its source had no such key when it was last asked" in old.lacks()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from webhook import limits
 from webhook.keys.kept import Kept, KeptKeys
 from webhook.policy.keyref import PublicRoot, RemoteKey
-from webhook.trust import Unavailable, Unresolved
+from webhook.trust import NoSuchKey, Unavailable, Unresolved
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
     async def fetch(self, key: Any) -> bytes | Unresolved:
-        """The key, or why there is none. Raises `Unavailable` if nobody could be asked. Takes a bounded time."""
+        """The key, or why there is none; what others hear of that is `NoSuchKey` only. Raises `Unavailable` if nobody could be asked. Takes a bounded time."""
         ...
 
 
@@ -169,7 +169,8 @@ class RemoteKeys:
         try:
             found = Unresolved(f"{key}: not supported here") if source is None else await source.fetch(key)
             known = _Known(found, at=self._now() if isinstance(found, bytes) else None, turn=turn)
-            if kept is not None and source is not None:
+            if kept is not None and isinstance(found, bytes | NoSuchKey):
+                # What only went wrong here says nothing about the key to anybody else.
                 is_settled = kept.learn(key, found if isinstance(found, bytes) else None, turn)
         except Unavailable as e:
             _log.warning("key %s could not be read: %s", key, e)
