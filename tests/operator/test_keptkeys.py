@@ -33,6 +33,7 @@ SECRET = INSTALLATION.kept_keys_path
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images"
 TOKEN = TokenKey(on=(("token", "acme"),), label="release", id=b"\x01", pin_file="/pins/a")
 DOCUMENT = UrlKey("https://keys.example/a", hashlib.sha256(b"document").hexdigest())
+OTHER = TokenKey(on=(("token", "acme"),), label="other")
 DOWN = Unavailable("no such token is present")
 GONE = NoSuchKey("no such object on the token")
 HOUR = dt.timedelta(hours=1)
@@ -328,6 +329,69 @@ async def test_m04_an_answer_from_before_anothers_change_is_asked_for_again(kube
     await slow.has(b"late").asks()
     await slow.cluster.write()
     assert in_secret(kube)[TOKEN].material == b"late"
+
+
+@pytest.mark.parametrize("has_entry", [True, False])
+async def test_m04_what_is_found_gone_or_back_while_something_else_is_written_is_written_next(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch, *, has_entry: bool
+) -> None:
+    """Compared with what is being written, and not with what was kept before: there it is no news."""
+    one = await Replica(kube).has(b"key" if has_entry else DOWN).starts()
+    meant: bytes | Unresolved = b"key" if has_entry else GONE
+    method = "replace" if has_entry else "create"
+    write = getattr(kube, method)
+
+    async def meanwhile(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        one.seconds += 30
+        await one.has(meant).asks()
+        written: dict[str, Any] = await write(path, body)
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kube, method, meanwhile)
+        await one.has(b"new").later()
+    assert in_secret(kube)[TOKEN].material == b"new"
+    await one.cluster.write()
+    assert in_secret(kube)[TOKEN].material == (b"key" if has_entry else None)
+    assert not one.kept.is_changed
+    fresh = await Replica(kube, at=one.at + HOUR).has(DOWN).starts()
+    assert isinstance(fresh.reads(), Unresolved) is not has_entry
+
+
+async def test_the_same_read_again_while_it_is_written_is_written_once(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    replace = kube.replace
+
+    async def meanwhile(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        one.seconds += 30
+        await one.asks()
+        return await replace(path, body)
+
+    monkeypatch.setattr(kube, "replace", meanwhile)
+    await one.has(b"new").later()
+    assert in_secret(kube)[TOKEN].material == b"new"
+    assert not one.kept.is_changed
+
+
+@pytest.mark.parametrize("now_there", [b"new", GONE])
+async def test_m04_what_takes_a_key_away_is_written_also_if_no_policy_names_it_for_a_moment(
+    kube: FakeKube, now_there: bytes | Unresolved
+) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    kube.failing[SECRET] = KubeError("no writing now", 403)
+    await one.has(now_there).later()
+    # The policy is written anew under another name.
+    one.wanted = (OTHER,)
+    await one.asks()
+    one.wanted = (TOKEN,)
+    await one.has(DOWN).later()
+    kube.failing.clear()
+    await one.later()
+    for replica in (one, await Replica(kube).has(DOWN).starts()):
+        assert replica.reads() != b"key"
+        assert isinstance(replica.reads(), bytes) is isinstance(now_there, bytes)
 
 
 async def test_what_two_learn_at_once_is_kept_of_both(kube: FakeKube) -> None:

@@ -82,17 +82,20 @@ class KeptKeys:
         if turn < self._turns[key]:
             # Whether it said so before or after that change, nobody knows.
             return False
-        own, before = Kept(material, self.now(), 0), self._kept.get(key)
+        own, before, writing = Kept(material, self.now(), 0), self._kept.get(key), self._writing.get(key)
         is_news = material is not None or not self.is_read if before is None else _differs(own, before)
+        is_news = is_news or (writing is not None and writing.material != material)
         if is_news and (key not in self._left_out or self._left_out[key] != material):
             self._own[key] = own
         return True
 
     def want(self, keys: Collection[RemoteKey]) -> None:
-        """Which keys policies name: what was read of others is not kept any more."""
+        """Which keys policies name: what was read of others is not kept anew. What takes a key away that may be kept, is all the same."""
         self._wanted = frozenset(keys)
         for key in self._own.keys() - self._wanted:
-            del self._own[key]
+            is_kept = not self.is_read or key in self._kept or key in self._writing
+            if self._own[key].material is not None and not is_kept:
+                del self._own[key]
 
     def merge(self, kept: Mapping[RemoteKey, Kept]) -> frozenset[RemoteKey]:
         """Takes what is kept, as it was just read. Says which keys have to be asked for again, because others know something else."""
@@ -123,10 +126,12 @@ class KeptKeys:
 
     def wrote(self, wanted: Mapping[RemoteKey, Kept], kept: Mapping[RemoteKey, Kept]) -> list[RemoteKey]:
         """Of what was wanted, that is kept now. Says what had no room, each once."""
-        for key, own in self._writing.items():
+        for key, wrote in self._writing.items():
             # What was learned while it was written has to be written, too.
-            if self._own.get(key) is own:
+            own = self._own.get(key)
+            if own is not None and own.material == wrote.material:
                 del self._own[key]
+        self._writing = {}
         left_out = wanted.keys() - kept.keys()
         for key in left_out:
             self._left_out[key] = wanted[key].material
