@@ -331,6 +331,24 @@ async def test_m04_an_answer_from_before_anothers_change_is_asked_for_again(kube
     assert in_secret(kube)[TOKEN].material == b"late"
 
 
+@pytest.mark.parametrize("now_there", [b"new", GONE])
+async def test_m04_a_deleted_secret_hides_no_replacement_and_no_removal_from_those_that_cannot_ask(
+    kube: FakeKube, now_there: bytes | Unresolved
+) -> None:
+    """Made anew its changes are counted from the beginning, and no replica saw it missing."""
+    one = await Replica(kube).has(b"key").starts()
+    cut_off = await Replica(kube).has(b"key").starts()
+    kube.remove(SECRET)
+    await one.has(now_there).later()
+    assert in_secret(kube)[TOKEN].change == 1
+    await cut_off.has(DOWN).later()
+    await cut_off.later()
+    if isinstance(now_there, bytes):
+        assert cut_off.reads() == now_there
+    else:
+        assert "its source had no such key when it was last asked" in cut_off.lacks()
+
+
 @pytest.mark.parametrize("has_entry", [True, False])
 async def test_m04_what_is_found_gone_or_back_while_something_else_is_written_is_written_next(
     kube: FakeKube, monkeypatch: pytest.MonkeyPatch, *, has_entry: bool
@@ -453,9 +471,9 @@ async def test_it_is_written_when_something_changed_or_was_read_a_day_later(kube
     assert in_secret(kube)[TOKEN] == Kept(b"key", NOW + 24 * HOUR, 1)
     assert await written(one.has(b"new").later()) == ["PUT"]
     assert in_secret(kube)[TOKEN].change == 2
-    # Another that starts and reads the same writes nothing, nor does one that knows of a key that never was.
-    other = Replica(kube, TOKEN, DOCUMENT, at=one.at).has(b"new").has(GONE, DOCUMENT)
-    assert await written(other.starts()) == []
+    # Another that starts and reads the same writes nothing. That there is no such key is written once.
+    other = Replica(kube, TOKEN, OTHER, at=one.at).has(b"new").has(GONE, OTHER)
+    assert await written(other.starts()) == ["PUT"]
     assert await written(other.later()) == []
 
 
@@ -486,13 +504,13 @@ async def test_what_was_found_to_be_gone_before_the_secret_could_be_read(kube: F
     await fresh.later()
     await fresh.later()
     assert in_secret(kube)[TOKEN].material is None
-    # Where nothing is kept nothing has to be taken away.
+    # Also where nothing is kept: somebody may have deleted what others have in memory.
     kube.remove(SECRET)
     kube.failing[SECRET] = KubeError("the API server is down")
     fresh = await Replica(kube).has(GONE).starts()
     kube.failing.clear()
     await fresh.cluster.write()
-    assert SECRET not in kube.objects
+    assert in_secret(kube) == {TOKEN: Kept(None, NOW, 1)}
     assert not fresh.kept.is_changed
 
 

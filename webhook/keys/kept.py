@@ -83,8 +83,8 @@ class KeptKeys:
             # Whether it said so before or after that change, nobody knows.
             return False
         own, before, writing = Kept(material, self.now(), 0), self._kept.get(key), self._writing.get(key)
-        is_news = material is not None or not self.is_read if before is None else _differs(own, before)
-        is_news = is_news or (writing is not None and writing.material != material)
+        # That there is none has to be known where there is no entry, too: others may hold what a deleted Secret had.
+        is_news = before is None or _differs(own, before) or (writing is not None and writing.material != material)
         if is_news and (key not in self._left_out or self._left_out[key] != material):
             self._own[key] = own
         return True
@@ -102,7 +102,8 @@ class KeptKeys:
         before, self._kept, self.is_read = self._kept, dict(kept), True
         again = {key for key, one in before.items() if key not in kept and one.material is not None}
         for key, one in kept.items():
-            if key not in before or before[key].change != one.change:
+            # Both: in a Secret that somebody deleted and we made anew the changes are counted from the beginning.
+            if key not in before or before[key].change != one.change or before[key].material != one.material:
                 self._turns[key] += 1
                 own = self._own.pop(key, None)
                 if own is None or own.material != one.material:
@@ -118,8 +119,7 @@ class KeptKeys:
         for key, own in self._writing.items():
             before = self._kept.get(key)
             if before is None:
-                if own.material is not None:
-                    found[key] = replace(own, change=1)
+                found[key] = replace(own, change=1)
             else:
                 found[key] = replace(own, change=before.change + (own.material != before.material))
         return found
