@@ -280,6 +280,9 @@ MAX_PIN: Final = 256
 MAX_KEPT: Final = timedelta(hours=720)
 """How long after it was last read a key counts that only a Secret of ours still has, while its source cannot be asked: as long as what was
 verified may let anything in."""
+MIN_KEPT_PAUSE: Final = timedelta(minutes=10)
+MAX_KEPT_PAUSE: Final = timedelta(days=1)
+"""Until a replica writes a token's key again that others changed back twice, because the token says something else to them; doubled each time."""
 MAX_KEPT_KEYS: Final = 512 * KIB
 """Bytes of the kept keys, packed: half of what a Secret may hold, a few thousand keys."""
 MAX_KEPT_PLAIN: Final = 4 * MIB

@@ -412,6 +412,43 @@ async def test_m04_what_takes_a_key_away_is_written_also_if_no_policy_names_it_f
         assert isinstance(replica.reads(), bytes) is isinstance(now_there, bytes)
 
 
+@pytest.mark.parametrize("said", [b"other", GONE])
+async def test_m04_replicas_whose_tokens_disagree_write_less_and_less_often_and_it_counts_for_none(
+    kube: FakeKube, said: bytes | Unresolved
+) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    other = await Replica(kube).has(said).starts()
+    cut_off = await Replica(kube).has(DOWN).starts()
+    counted: list[bool] = []
+    kube.asked.clear()
+    for _ in range(2 * 24 * 15):
+        for replica in (one, other, cut_off):
+            await replica.later()
+        counted.append(isinstance(cut_off.reads(), bytes))
+    assert sum(method == "PUT" for method, _ in kube.asked) < 30
+    assert sum(counted) < 10
+    # Each goes on by what it is told itself.
+    assert one.reads() == b"key"
+    assert other.reads() == said
+    # When they agree again, it is kept within a day, and a removal at once.
+    await other.has(b"key").later()
+    for replica in (one, cut_off) * 30:
+        await replica.later(HOUR)
+    assert cut_off.reads() == b"key"
+    await one.has(GONE).later()
+    assert in_secret(kube)[TOKEN].material is None
+
+
+async def test_m04_a_key_that_is_replaced_and_put_back_is_written_each_time(kube: FakeKube) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    other = await Replica(kube).has(b"key").starts()
+    for number in range(8):
+        # Whoever of them is told first, as long as the token says the same to both.
+        for replica in (one, other) if number % 2 else (other, one):
+            await replica.has(b"new" if number % 2 else b"key").later()
+        assert in_secret(kube)[TOKEN].material == (b"new" if number % 2 else b"key")
+
+
 async def test_what_two_learn_at_once_is_kept_of_both(kube: FakeKube) -> None:
     await Replica(kube).has(b"key").starts()
     one, two = Replica(kube, TOKEN).has(b"new"), Replica(kube, DOCUMENT).has(b"document", DOCUMENT)

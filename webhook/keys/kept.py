@@ -41,6 +41,15 @@ class Kept:
     change: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What this replica wrote of a token last, and reads there all the time; and how often it wrote that again, since others changed it."""
+
+    material: bytes
+    at: datetime
+    again: int = 0
+
+
 class KeptKeys:
     """What is kept, as far as it is known here, and what was read here and is not kept yet. `now` is the wall clock.
 
@@ -54,6 +63,7 @@ class KeptKeys:
         self._writing: dict[RemoteKey, Kept] = {}
         self._turns: Counter[RemoteKey] = Counter()
         self._wanted: frozenset[RemoteKey] = frozenset()
+        self._said: dict[RemoteKey, _Said] = {}
         self._left_out: dict[RemoteKey, bytes | None] = {}
         self.is_read = False
         """Whether what is kept has been read."""
@@ -82,6 +92,9 @@ class KeptKeys:
         if turn < self._turns[key]:
             # Whether it said so before or after that change, nobody knows.
             return False
+        if not self._may_say(key, material):
+            # Nor what another read: one of the two is not the key.
+            material = None
         own, before, writing = Kept(material, self.now(), 0), self._kept.get(key), self._writing.get(key)
         # That there is none has to be known where there is no entry, too: others may hold what a deleted Secret had.
         is_news = before is None or _differs(own, before) or (writing is not None and writing.material != material)
@@ -96,6 +109,8 @@ class KeptKeys:
             is_kept = not self.is_read or key in self._kept or key in self._writing
             if self._own[key].material is not None and not is_kept:
                 del self._own[key]
+        for key in self._said.keys() - self._wanted:
+            del self._said[key]
 
     def merge(self, kept: Mapping[RemoteKey, Kept]) -> frozenset[RemoteKey]:
         """Takes what is kept, as it was just read. Says which keys have to be asked for again, because others know something else."""
@@ -131,6 +146,7 @@ class KeptKeys:
             own = self._own.get(key)
             if own is not None and own.material == wrote.material:
                 del self._own[key]
+            self._remember(key, wrote.material)
         self._writing = {}
         left_out = wanted.keys() - kept.keys()
         for key in left_out:
@@ -139,6 +155,29 @@ class KeptKeys:
             del self._left_out[key]
         self._kept = dict(kept)
         return sorted(left_out, key=str)
+
+    def _may_say(self, key: RemoteKey, material: bytes | None) -> bool:
+        """A removal always; a key less and less often, where others are told something else by the same token and write that each time."""
+        last = self._said.get(key)
+        if last is None:
+            return True
+        kept = self._kept.get(key)
+        if material != last.material or kept is None:
+            del self._said[key]
+            return True
+        if last.again == 0 or kept.material == material:
+            return True
+        pause = min(limits.MIN_KEPT_PAUSE * 2.0 ** (min(last.again, 16) - 1), limits.MAX_KEPT_PAUSE)
+        return not timedelta() <= self.now() - last.at < pause
+
+    def _remember(self, key: RemoteKey, wrote: bytes | None) -> None:
+        """What it wrote and others did not have there. Of what proves itself nobody can say something else."""
+        before = self._kept.get(key)
+        if wrote is None or (before is not None and before.material == wrote) or not isinstance(key, TokenKey):
+            return
+        now, last = self.now(), self._said.get(key)
+        is_again = last is not None and now - last.at <= limits.MAX_KEPT_PAUSE
+        self._said[key] = _Said(wrote, now, last.again + 1 if last is not None and is_again else 0)
 
     def _counts(self, key: RemoteKey, kept: Kept) -> bool:
         """Not for ever: a source may lose a key while nobody can ask it. What is known by its hash has no age, nor has that a key is gone."""
