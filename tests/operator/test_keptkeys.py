@@ -239,6 +239,37 @@ async def test_m05_what_was_read_too_long_ago_or_in_the_future_counts_for_nothin
     assert (await Replica(kube, at=fresh.at).has(DOWN).starts()).reads() == b"key"
 
 
+async def test_m05_a_replica_that_runs_holds_a_key_no_longer_than_one_that_starts(
+    kube: FakeKube, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = (TOKEN, DOCUMENT)
+    reader = await Replica(kube, *both).has(b"key").has(b"document", DOCUMENT).starts()
+    taker = await Replica(kube, *both, at=NOW + HOUR).has(DOWN).has(DOWN, DOCUMENT).starts()
+    await reader.has(DOWN).later()
+    # Whether it read the key itself or took it from the Secret, and whether the Secret is still there.
+    without = await Replica(kube, at=NOW).has(DOWN).starts()
+    without.cluster = ClusterKeptKeys(FakeKube(), INSTALLATION, without.kept, without.keys.ask_again)
+    for replica in (reader, taker, without):
+        await replica.later(NOW + limits.MAX_KEPT - dt.timedelta(seconds=1) - replica.at)
+        assert replica.reads() == b"key"
+        await replica.later(dt.timedelta(minutes=1))
+        assert replica.lacks() == f"{TOKEN}: no such token is present"
+        assert replica.keys.held(TOKEN) is None
+    assert caplog.text.count("was last read at 2026-11-24T00:38:00Z, too long ago to be in force") == 3
+    assert reader.reads(DOCUMENT) == taker.reads(DOCUMENT) == b"document"
+
+
+async def test_f25_a_replica_that_is_cut_off_for_long_goes_on_by_what_others_read(kube: FakeKube) -> None:
+    cut_off = await Replica(kube).has(b"key").starts()
+    other = await Replica(kube).has(b"key").starts()
+    await cut_off.has(DOWN).later()
+    await other.later(limits.MAX_KEPT - HOUR)
+    await cut_off.later(limits.MAX_KEPT)
+    assert cut_off.reads() == b"key"
+    # It is known since when nobody has answered here, and that another read it since.
+    assert cut_off.keys.held(TOKEN) == Held(NOW + limits.MAX_KEPT - HOUR, NOW + dt.timedelta(minutes=2))
+
+
 async def test_what_is_known_by_its_hash_has_no_age_and_is_forgotten_when_nobody_wants_it(kube: FakeKube) -> None:
     await Replica(kube, DOCUMENT).has(b"document", DOCUMENT).starts()
     late = NOW + 2 * limits.MAX_KEPT
