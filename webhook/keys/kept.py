@@ -180,11 +180,11 @@ class KeptKeys:
         self._said[key] = _Said(wrote, now, last.again + 1 if last is not None and is_again else 0)
 
     def _counts(self, key: RemoteKey, kept: Kept) -> bool:
-        """Not for ever: a source may lose a key while nobody can ask it. What is known by its hash has no age, nor has that a key is gone."""
-        if kept.material is None:
+        """Not for ever: a source may lose a key while nobody can ask it. What proves itself has no age here, nor has that a key is gone."""
+        if kept.material is None or not isinstance(key, TokenKey):
             return True
         now = self.now()
-        return kept.at <= now + _SKEW and (isinstance(key, UrlKey) or now - kept.at < limits.MAX_KEPT)
+        return kept.at <= now + _SKEW and now - kept.at < limits.MAX_KEPT
 
     def _is_over(self, key: RemoteKey, kept: Kept) -> bool:
         is_pinned = isinstance(key, UrlKey) and key in self._wanted and kept.material is not None
