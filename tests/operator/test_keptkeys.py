@@ -192,6 +192,11 @@ async def test_f25_what_only_went_wrong_in_one_replica_takes_a_key_from_no_other
     assert in_secret(kube)[TOKEN] == Kept(b"key", NOW, 1)
     await old.has(DOWN).later()
     assert old.reads() == b"key"
+    # Nobody's word takes away what its hash says it is.
+    pinned = await Replica(kube, DOCUMENT).has(b"document", DOCUMENT).starts()
+    put(kube, in_secret(kube) | {DOCUMENT: Kept(None, NOW, 2)})
+    await pinned.has(DOWN, DOCUMENT).later()
+    assert pinned.reads(DOCUMENT) == b"document"
     # By the token's own word it is gone for all.
     await Replica(kube).has(GONE).starts()
     await old.later()
@@ -468,6 +473,20 @@ async def test_m04_replicas_whose_tokens_disagree_write_less_and_less_often_and_
     assert cut_off.reads() == b"key"
     await one.has(GONE).later()
     assert in_secret(kube)[TOKEN].material is None
+
+
+async def test_what_was_written_of_a_key_is_forgotten_when_no_policy_names_it(kube: FakeKube) -> None:
+    one, other = await Replica(kube).has(b"key").starts(), await Replica(kube).has(GONE).starts()
+    for _ in range(3):
+        await one.later()
+        await other.later()
+    await one.later()
+    assert in_secret(kube)[TOKEN].material is None
+    one.wanted = (OTHER,)
+    await one.asks()
+    one.wanted = (TOKEN,)
+    await one.later()
+    assert in_secret(kube)[TOKEN].material == b"key"
 
 
 async def test_m04_a_key_that_is_replaced_and_put_back_is_written_each_time(kube: FakeKube) -> None:

@@ -180,8 +180,13 @@ class KeptKeys:
         self._said[key] = _Said(wrote, now, last.again + 1 if last is not None and is_again else 0)
 
     def _counts(self, key: RemoteKey, kept: Kept) -> bool:
-        """Not for ever: a source may lose a key while nobody can ask it. What proves itself has no age here, nor has that a key is gone."""
-        if kept.material is None or not isinstance(key, TokenKey):
+        """Not for ever: a source may lose a key while nobody can ask it; that it has none has no age.
+
+        What proves itself has none either, and nobody's word takes it away.
+        """
+        if not isinstance(key, TokenKey):
+            return kept.material is not None
+        if kept.material is None:
             return True
         now = self.now()
         return kept.at <= now + _SKEW and now - kept.at < limits.MAX_KEPT
