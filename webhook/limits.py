@@ -278,8 +278,10 @@ MAX_TOKEN_ANSWER: Final = 256 * KIB
 MAX_PIN: Final = 256
 """Bytes of a PIN: the longest that PKCS #11 modules are known to take."""
 MAX_KEPT: Final = timedelta(hours=720)
-"""How long after it was last read a key counts that only a Secret of ours still has, while its source cannot be asked: as long as what was
-verified may let anything in."""
+"""How long after it was last read a key counts, while its source cannot be asked: as long as what was verified may let anything in."""
+MIN_KEPT_PAUSE: Final = timedelta(minutes=10)
+MAX_KEPT_PAUSE: Final = timedelta(days=1)
+"""Until a replica writes a token's key again that others changed back twice, because the token says something else to them; doubled each time."""
 MAX_KEPT_KEYS: Final = 512 * KIB
 """Bytes of the kept keys, packed: half of what a Secret may hold, a few thousand keys."""
 MAX_KEPT_PLAIN: Final = 4 * MIB

@@ -255,6 +255,11 @@ class Unresolved:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class NoSuchKey(Unresolved):
+    """The same by the word of the key's source, which was asked and has none that is meant. Nothing that only went wrong here is that."""
+
+
 HardwareKind = Literal["yubikey-piv", "code-signing-oid"]
 """How it is shown that a key is in hardware: by the device's own word, or by its authority's."""
 

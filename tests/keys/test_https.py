@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.captures import NOW
 from tests.fake.http_registry import HTTPRegistry, answers, serving, stalled, status
 from tests.fake.registry import FakeRegistry
 from tests.policies import KEY, OTHER_KEY
 from webhook import limits
 from webhook.admission.tls import write_self_signed
 from webhook.cli.hosting import remote_keys
+from webhook.keys.https import HttpsKeys
+from webhook.keys.kept import KeptKeys
 from webhook.keys.pkcs11 import Modules
+from webhook.keys.remote import RemoteKeys
 from webhook.policy.keyref import UrlKey
 from webhook.registry.client import RegistryClient
 from webhook.registry.settings import RegistrySettings, parse_settings
-from webhook.trust import Unresolved
+from webhook.trust import Rejected, Unresolved
 
 SHA256 = hashlib.sha256(KEY.encode()).hexdigest()
 
@@ -71,6 +75,34 @@ async def test_f25_what_is_not_there_says_so(web: Web) -> None:
     web.http.script["/forbidden"] = status(403)
     assert await web.why_not("/missing") == "nothing is there (404)"
     assert "answers 403" in await web.why_not("/forbidden")
+
+
+async def test_f25_what_a_server_answers_in_its_place_takes_no_document_out_of_force() -> None:
+    """Neither where it was read nor elsewhere: the hash says what it is, and no server."""
+    answer: bytes | Rejected | None = KEY.encode()
+
+    async def ask(_url: str, _limit: int) -> bytes | None:
+        if isinstance(answer, Rejected):
+            raise answer
+        return answer
+
+    def starts() -> RemoteKeys:
+        return RemoteKeys({UrlKey: HttpsKeys(ask)}, kept=kept)
+
+    key = UrlKey("https://keys.example/release.pub", SHA256)
+    kept = KeptKeys(lambda: NOW)
+    running = starts()
+    await running.look([key])
+    secret = kept.next()
+    kept.wrote(secret, secret)
+    for wrong in (None, OTHER_KEY.encode(), Rejected("an answer of more than 5 bytes")):
+        answer = wrong
+        running.ask_again({key})
+        for keys in (running, starts()):
+            await keys.look([key])
+            assert keys.read(key) == KEY.encode()
+            assert keys.held(key) is not None
+            assert not kept.is_changed
 
 
 async def test_d02_a_document_that_is_too_large_is_no_key(web: Web) -> None:

@@ -27,7 +27,7 @@ from webhook.keys.pkcs11 import Modules, TokenKeys, name_of
 from webhook.keys.remote import RemoteKeys
 from webhook.parsing import Invalid
 from webhook.policy.pkcs11uri import TokenKey, parse_pkcs11_uri
-from webhook.trust import Rejected, Unavailable, Unresolved
+from webhook.trust import NoSuchKey, Rejected, Unavailable, Unresolved
 
 compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="NO GCC: modules that hang and crash are not tested")
 
@@ -125,7 +125,7 @@ async def test_a_token_is_chosen_by_its_attributes_and_all_of_them_must_hold(hsm
         except Unavailable as e:
             assert str(e) == "no such token is present"
         else:
-            assert found == Unresolved(f"{parse_pkcs11_uri(uri)}: no such object on the token")
+            assert found == NoSuchKey(f"{parse_pkcs11_uri(uri)}: no such object on the token")
     assert await read("pkcs11:object=signer;token=acme?module-name=softhsm2") == expected
     assert await read(f"pkcs11:object=signer;token=acme?module-path={softhsm.MODULE}") == expected
 
@@ -217,7 +217,25 @@ async def test_f25_a_device_is_plugged_in_pulled_out_and_brought_back(hsm: SoftH
     hsm.remove("acme", pkcs11.ObjectClass.PUBLIC_KEY, "signer")
     now += limits.TOKEN_SECONDS
     assert await keys.look([key]) == {key}
-    assert keys.read(key) == Unresolved("pkcs11:token=acme;object=signer: no such object on the token")
+    assert keys.read(key) == NoSuchKey("pkcs11:token=acme;object=signer: no such object on the token")
+
+
+@softhsm.needed
+async def test_m04_only_what_the_token_itself_says_is_its_word(hsm: SoftHSM, tmp_path: Path) -> None:
+    hsm.make_key("acme", "secp256r1", "signer", b"\x01")
+    hsm.make_key("acme", "secp256r1", "signer", b"\x02")
+    hsm.make_key("acme", "secp256k1", "odd")
+    for name in ("none", "signer", "odd"):
+        assert type(await read(f"pkcs11:token=acme;object={name}")) is NoSuchKey, name
+    # Nobody has looked for the key.
+    for uri in (
+        "pkcs11:token=acme;object=none?module-name=other",
+        "pkcs11:token=acme;object=none?pin-source=file:/etc/passwd",
+        f"pkcs11:token=acme;object=none?pin-source=file:{tmp_path}/missing",
+        # Of several tokens.
+        "pkcs11:object=none",
+    ):
+        assert type(await read(uri, modules(tmp_path))) is Unresolved, uri
 
 
 # ── modules and PINs are the operator's ──────────────────────────────────────────────────────────────────────────────
@@ -410,7 +428,7 @@ async def test_c13_what_a_token_says_is_a_key_or_none(described: dict[str, str],
     found = await tokens.fetch(TokenKey(label="x"))
     assert isinstance(found, bytes) is is_key
     if not is_key:
-        assert found == Unresolved("pkcs11:object=x: the token holds no key that can be read")
+        assert found == NoSuchKey("pkcs11:object=x: the token holds no key that can be read")
 
 
 async def test_a_certificate_that_is_none_is_no_key(tmp_path: Path) -> None:
@@ -419,7 +437,7 @@ async def test_a_certificate_that_is_none_is_no_key(tmp_path: Path) -> None:
     tokens = TokenKeys(Modules((Path("/m/liba.so"),)), ("/bin/cat", str(answer)))
     assert isinstance(await tokens.fetch(TokenKey(label="x")), Unresolved)
     answer.write_text('{"objects": []}')
-    assert await tokens.fetch(TokenKey(label="x")) == Unresolved("pkcs11:object=x: no such object on the token")
+    assert await tokens.fetch(TokenKey(label="x")) == NoSuchKey("pkcs11:object=x: no such object on the token")
 
 
 async def test_a_reader_that_cannot_be_started_is_an_outage() -> None:

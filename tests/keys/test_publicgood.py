@@ -462,6 +462,73 @@ async def test_t01_f18_older_metadata_does_not_come_back_after_a_restart(restart
     assert root.read() == NEWER
 
 
+@pytest.mark.parametrize("ahead", [dt.timedelta(), dt.timedelta(hours=1)])
+async def test_t01_f18_a_replica_that_is_shown_older_metadata_writes_it_over_nothing_newer(
+    restarts: Restarts, ahead: dt.timedelta
+) -> None:
+    """Also by the files of one whose clock is ahead: they have their own end."""
+    repository = restarts.world.repository
+    old = dict(repository.files)
+
+    async def frozen(url: str) -> bytes | None:
+        return old.get(url.removeprefix(f"{URL}/"))
+
+    # It began when nothing was kept yet.
+    shown, shown_kept = restarts.starts(frozen), restarts.kept
+    await shown.refresh()
+    assert shown.read() == NEW
+    repository.publish(NEWER)
+    restarts.kept = KeptKeys(now)
+    restarts.ahead = ahead
+    await restarts.starts().refresh()
+    secret = packing.read(packing.write(restarts.kept.next())[0])
+    restarts.ahead = dt.timedelta()
+    # The Secret is read each minute, the repository each hour.
+    shown_kept.merge(secret)
+    await shown.refresh()
+    assert shown.read() == NEWER
+    assert "must be >= 2" in (shown.trouble or "")
+    assert not shown_kept.is_changed
+    restarts.kept = shown_kept
+    fresh = restarts.starts(frozen)
+    await fresh.refresh()
+    assert fresh.read() == NEWER
+
+
+async def test_f18_older_files_that_somebody_keeps_unseat_nothing_and_are_written_over(
+    restarts: Restarts, caplog: pytest.LogCaptureFixture
+) -> None:
+    await restarts.starts().refresh()
+    older = packing.read(packing.write(restarts.kept.next())[0])
+    restarts.world.repository.publish(NEWER)
+    root = restarts.starts()
+    await root.refresh()
+    secret = packing.read(packing.write(restarts.kept.next())[0])
+    restarts.kept.wrote(secret, secret)
+    # The Secret was deleted, and made anew by one that is shown older ones.
+    restarts.kept.merge({})
+    restarts.kept.merge(older)
+    await root.refresh()
+    assert root.read() == NEWER
+    assert "as it was kept is not in force" in caplog.text
+    assert restarts.kept.is_changed
+    root = restarts.starts(OUTAGE)
+    await root.refresh()
+    assert root.read() == NEWER
+
+
+async def test_f35_what_was_kept_is_taken_when_files_can_be_written_again(restarts: Restarts) -> None:
+    await restarts.starts().refresh()
+    root = restarts.starts(OUTAGE)
+    blocked = root._folder / "metadata"
+    blocked.write_text("a file where a folder is wanted")
+    await root.refresh()
+    assert root.read() == SHIPPED
+    blocked.unlink()
+    await root.refresh()
+    assert root.read() == NEW
+
+
 async def test_t08_m05_what_another_root_vouches_for_is_not_taken_from_the_secret(
     restarts: Restarts, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from tests.keys.test_remote import Shelf
 from webhook import limits
 from webhook.keys import kept as packing
 from webhook.keys.kept import Kept, KeptKeys
+from webhook.keys.pkcs11 import Modules, TokenKeys
 from webhook.keys.remote import Held, RemoteKeys
 from webhook.kube import KubeError
 from webhook.operator import keptkeys as module
@@ -25,15 +26,16 @@ from webhook.operator.keptkeys import ClusterKeptKeys
 from webhook.parsing import Invalid
 from webhook.policy.keyref import RemoteKey, UrlKey
 from webhook.policy.pkcs11uri import TokenKey
-from webhook.trust import Unavailable, Unresolved
+from webhook.trust import NoSuchKey, Unavailable, Unresolved
 
 INSTALLATION = Installation(namespace="ti")
 SECRET = INSTALLATION.kept_keys_path
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images"
 TOKEN = TokenKey(on=(("token", "acme"),), label="release", id=b"\x01", pin_file="/pins/a")
 DOCUMENT = UrlKey("https://keys.example/a", hashlib.sha256(b"document").hexdigest())
+OTHER = TokenKey(on=(("token", "acme"),), label="other")
 DOWN = Unavailable("no such token is present")
-GONE = Unresolved("no such object on the token")
+GONE = NoSuchKey("no such object on the token")
 HOUR = dt.timedelta(hours=1)
 
 
@@ -180,6 +182,27 @@ async def test_f25_an_error_of_ours_is_neither_an_outage_nor_an_answer(kube: Fak
     assert not nobody.is_changed
 
 
+async def test_f25_what_only_went_wrong_in_one_replica_takes_a_key_from_no_other(kube: FakeKube) -> None:
+    old = await Replica(kube).has(b"key").starts()
+    # Begun without the module: no token was asked.
+    misconfigured = Replica(kube)
+    misconfigured.keys = RemoteKeys({TokenKey: TokenKeys(Modules())}, kept=misconfigured.kept)
+    await misconfigured.starts()
+    assert "no PKCS#11 module is permitted" in misconfigured.lacks()
+    assert in_secret(kube)[TOKEN] == Kept(b"key", NOW, 1)
+    await old.has(DOWN).later()
+    assert old.reads() == b"key"
+    # Nobody's word takes away what its hash says it is.
+    pinned = await Replica(kube, DOCUMENT).has(b"document", DOCUMENT).starts()
+    put(kube, in_secret(kube) | {DOCUMENT: Kept(None, NOW, 2)})
+    await pinned.has(DOWN, DOCUMENT).later()
+    assert pinned.reads(DOCUMENT) == b"document"
+    # By the token's own word it is gone for all.
+    await Replica(kube).has(GONE).starts()
+    await old.later()
+    assert "its source had no such key when it was last asked" in old.lacks()
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -219,6 +242,37 @@ async def test_m05_what_was_read_too_long_ago_or_in_the_future_counts_for_nothin
     # One that its source has answered for is as good as new.
     assert (await fresh.has(b"key").later()).reads() == b"key"
     assert (await Replica(kube, at=fresh.at).has(DOWN).starts()).reads() == b"key"
+
+
+async def test_m05_a_replica_that_runs_holds_a_key_no_longer_than_one_that_starts(
+    kube: FakeKube, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = (TOKEN, DOCUMENT)
+    reader = await Replica(kube, *both).has(b"key").has(b"document", DOCUMENT).starts()
+    taker = await Replica(kube, *both, at=NOW + HOUR).has(DOWN).has(DOWN, DOCUMENT).starts()
+    await reader.has(DOWN).later()
+    # Whether it read the key itself or took it from the Secret, and whether the Secret is still there.
+    without = await Replica(kube, at=NOW).has(DOWN).starts()
+    without.cluster = ClusterKeptKeys(FakeKube(), INSTALLATION, without.kept, without.keys.ask_again)
+    for replica in (reader, taker, without):
+        await replica.later(NOW + limits.MAX_KEPT - dt.timedelta(seconds=1) - replica.at)
+        assert replica.reads() == b"key"
+        await replica.later(dt.timedelta(minutes=1))
+        assert replica.lacks() == f"{TOKEN}: no such token is present"
+        assert replica.keys.held(TOKEN) is None
+    assert caplog.text.count("was last read at 2026-11-24T00:38:00Z, too long ago to be in force") == 3
+    assert reader.reads(DOCUMENT) == taker.reads(DOCUMENT) == b"document"
+
+
+async def test_f25_a_replica_that_is_cut_off_for_long_goes_on_by_what_others_read(kube: FakeKube) -> None:
+    cut_off = await Replica(kube).has(b"key").starts()
+    other = await Replica(kube).has(b"key").starts()
+    await cut_off.has(DOWN).later()
+    await other.later(limits.MAX_KEPT - HOUR)
+    await cut_off.later(limits.MAX_KEPT)
+    assert cut_off.reads() == b"key"
+    # It is known since when nobody has answered here, and that another read it since.
+    assert cut_off.keys.held(TOKEN) == Held(NOW + limits.MAX_KEPT - HOUR, NOW + dt.timedelta(minutes=2))
 
 
 async def test_what_is_known_by_its_hash_has_no_age_and_is_forgotten_when_nobody_wants_it(kube: FakeKube) -> None:
@@ -313,6 +367,138 @@ async def test_m04_an_answer_from_before_anothers_change_is_asked_for_again(kube
     assert in_secret(kube)[TOKEN].material == b"late"
 
 
+@pytest.mark.parametrize("now_there", [b"new", GONE])
+async def test_m04_a_deleted_secret_hides_no_replacement_and_no_removal_from_those_that_cannot_ask(
+    kube: FakeKube, now_there: bytes | Unresolved
+) -> None:
+    """Made anew its changes are counted from the beginning, and no replica saw it missing."""
+    one = await Replica(kube).has(b"key").starts()
+    cut_off = await Replica(kube).has(b"key").starts()
+    kube.remove(SECRET)
+    await one.has(now_there).later()
+    assert in_secret(kube)[TOKEN].change == 1
+    await cut_off.has(DOWN).later()
+    await cut_off.later()
+    if isinstance(now_there, bytes):
+        assert cut_off.reads() == now_there
+    else:
+        assert "its source had no such key when it was last asked" in cut_off.lacks()
+
+
+@pytest.mark.parametrize("has_entry", [True, False])
+async def test_m04_what_is_found_gone_or_back_while_something_else_is_written_is_written_next(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch, *, has_entry: bool
+) -> None:
+    """Compared with what is being written, and not with what was kept before: there it is no news."""
+    one = await Replica(kube).has(b"key" if has_entry else DOWN).starts()
+    meant: bytes | Unresolved = b"key" if has_entry else GONE
+    method = "replace" if has_entry else "create"
+    write = getattr(kube, method)
+
+    async def meanwhile(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        one.seconds += 30
+        await one.has(meant).asks()
+        written: dict[str, Any] = await write(path, body)
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kube, method, meanwhile)
+        await one.has(b"new").later()
+    assert in_secret(kube)[TOKEN].material == b"new"
+    await one.cluster.write()
+    assert in_secret(kube)[TOKEN].material == (b"key" if has_entry else None)
+    assert not one.kept.is_changed
+    fresh = await Replica(kube, at=one.at + HOUR).has(DOWN).starts()
+    assert isinstance(fresh.reads(), Unresolved) is not has_entry
+
+
+async def test_the_same_read_again_while_it_is_written_is_written_once(
+    kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    replace = kube.replace
+
+    async def meanwhile(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        one.seconds += 30
+        await one.asks()
+        return await replace(path, body)
+
+    monkeypatch.setattr(kube, "replace", meanwhile)
+    await one.has(b"new").later()
+    assert in_secret(kube)[TOKEN].material == b"new"
+    assert not one.kept.is_changed
+
+
+@pytest.mark.parametrize("now_there", [b"new", GONE])
+async def test_m04_what_takes_a_key_away_is_written_also_if_no_policy_names_it_for_a_moment(
+    kube: FakeKube, now_there: bytes | Unresolved
+) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    kube.failing[SECRET] = KubeError("no writing now", 403)
+    await one.has(now_there).later()
+    # The policy is written anew under another name.
+    one.wanted = (OTHER,)
+    await one.asks()
+    one.wanted = (TOKEN,)
+    await one.has(DOWN).later()
+    kube.failing.clear()
+    await one.later()
+    for replica in (one, await Replica(kube).has(DOWN).starts()):
+        assert replica.reads() != b"key"
+        assert isinstance(replica.reads(), bytes) is isinstance(now_there, bytes)
+
+
+@pytest.mark.parametrize("said", [b"other", GONE])
+async def test_m04_replicas_whose_tokens_disagree_write_less_and_less_often_and_it_counts_for_none(
+    kube: FakeKube, said: bytes | Unresolved
+) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    other = await Replica(kube).has(said).starts()
+    cut_off = await Replica(kube).has(DOWN).starts()
+    counted: list[bool] = []
+    kube.asked.clear()
+    for _ in range(2 * 24 * 15):
+        for replica in (one, other, cut_off):
+            await replica.later()
+        counted.append(isinstance(cut_off.reads(), bytes))
+    assert sum(method == "PUT" for method, _ in kube.asked) < 30
+    assert sum(counted) < 10
+    # Each goes on by what it is told itself.
+    assert one.reads() == b"key"
+    assert other.reads() == said
+    # When they agree again, it is kept within a day, and a removal at once.
+    await other.has(b"key").later()
+    for replica in (one, cut_off) * 30:
+        await replica.later(HOUR)
+    assert cut_off.reads() == b"key"
+    await one.has(GONE).later()
+    assert in_secret(kube)[TOKEN].material is None
+
+
+async def test_what_was_written_of_a_key_is_forgotten_when_no_policy_names_it(kube: FakeKube) -> None:
+    one, other = await Replica(kube).has(b"key").starts(), await Replica(kube).has(GONE).starts()
+    for _ in range(3):
+        await one.later()
+        await other.later()
+    await one.later()
+    assert in_secret(kube)[TOKEN].material is None
+    one.wanted = (OTHER,)
+    await one.asks()
+    one.wanted = (TOKEN,)
+    await one.later()
+    assert in_secret(kube)[TOKEN].material == b"key"
+
+
+async def test_m04_a_key_that_is_replaced_and_put_back_is_written_each_time(kube: FakeKube) -> None:
+    one = await Replica(kube).has(b"key").starts()
+    other = await Replica(kube).has(b"key").starts()
+    for number in range(8):
+        # Whoever of them is told first, as long as the token says the same to both.
+        for replica in (one, other) if number % 2 else (other, one):
+            await replica.has(b"new" if number % 2 else b"key").later()
+        assert in_secret(kube)[TOKEN].material == (b"new" if number % 2 else b"key")
+
+
 async def test_what_two_learn_at_once_is_kept_of_both(kube: FakeKube) -> None:
     await Replica(kube).has(b"key").starts()
     one, two = Replica(kube, TOKEN).has(b"new"), Replica(kube, DOCUMENT).has(b"document", DOCUMENT)
@@ -372,9 +558,9 @@ async def test_it_is_written_when_something_changed_or_was_read_a_day_later(kube
     assert in_secret(kube)[TOKEN] == Kept(b"key", NOW + 24 * HOUR, 1)
     assert await written(one.has(b"new").later()) == ["PUT"]
     assert in_secret(kube)[TOKEN].change == 2
-    # Another that starts and reads the same writes nothing, nor does one that knows of a key that never was.
-    other = Replica(kube, TOKEN, DOCUMENT, at=one.at).has(b"new").has(GONE, DOCUMENT)
-    assert await written(other.starts()) == []
+    # Another that starts and reads the same writes nothing. That there is no such key is written once.
+    other = Replica(kube, TOKEN, OTHER, at=one.at).has(b"new").has(GONE, OTHER)
+    assert await written(other.starts()) == ["PUT"]
     assert await written(other.later()) == []
 
 
@@ -405,13 +591,13 @@ async def test_what_was_found_to_be_gone_before_the_secret_could_be_read(kube: F
     await fresh.later()
     await fresh.later()
     assert in_secret(kube)[TOKEN].material is None
-    # Where nothing is kept nothing has to be taken away.
+    # Also where nothing is kept: somebody may have deleted what others have in memory.
     kube.remove(SECRET)
     kube.failing[SECRET] = KubeError("the API server is down")
     fresh = await Replica(kube).has(GONE).starts()
     kube.failing.clear()
     await fresh.cluster.write()
-    assert SECRET not in kube.objects
+    assert in_secret(kube) == {TOKEN: Kept(None, NOW, 1)}
     assert not fresh.kept.is_changed
 
 

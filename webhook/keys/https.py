@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from webhook import limits
 from webhook.policy.keyref import UrlKey
-from webhook.trust import Rejected, Unavailable, Unresolved
+from webhook.trust import Rejected, Unavailable
 
 Ask = Callable[[str, int], Awaitable[bytes | None]]
 """What lies at a URL, at most so many bytes; None if nothing does. Raises `Unavailable` or `Rejected`."""
@@ -22,17 +22,17 @@ class HttpsKeys:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    async def fetch(self, key: UrlKey) -> bytes | Unresolved:
-        """The document, if it is the one that the policy means."""
+    async def fetch(self, key: UrlKey) -> bytes:
+        """The document that the policy means. Raises `Unavailable` for anything else: the server has no say in what that is."""
         try:
             found = await self._ask(key.url, limits.MAX_KEY_MATERIAL)
         except Rejected as e:
-            return Unresolved(f"{key}: {e}")
+            raise Unavailable(str(e)) from e
         except TimeoutError as e:
             raise Unavailable("no answer in time") from e
         if found is None:
-            return Unresolved(f"{key}: nothing is there (404)")
+            raise Unavailable("nothing is there (404)")
         sha256 = hashlib.sha256(found).hexdigest()
         if sha256 != key.sha256:
-            return Unresolved(f"{key}: its SHA-256 is {sha256}, and the policy wants {key.sha256}")
+            raise Unavailable(f"its SHA-256 is {sha256}, and the policy wants {key.sha256}")
         return found

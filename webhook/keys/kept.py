@@ -41,6 +41,15 @@ class Kept:
     change: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What this replica wrote of a token last, and reads there all the time; and how often it wrote that again, since others changed it."""
+
+    material: bytes
+    at: datetime
+    again: int = 0
+
+
 class KeptKeys:
     """What is kept, as far as it is known here, and what was read here and is not kept yet. `now` is the wall clock.
 
@@ -54,6 +63,7 @@ class KeptKeys:
         self._writing: dict[RemoteKey, Kept] = {}
         self._turns: Counter[RemoteKey] = Counter()
         self._wanted: frozenset[RemoteKey] = frozenset()
+        self._said: dict[RemoteKey, _Said] = {}
         self._left_out: dict[RemoteKey, bytes | None] = {}
         self.is_read = False
         """Whether what is kept has been read."""
@@ -82,24 +92,33 @@ class KeptKeys:
         if turn < self._turns[key]:
             # Whether it said so before or after that change, nobody knows.
             return False
-        own, before = Kept(material, self.now(), 0), self._kept.get(key)
-        is_news = material is not None or not self.is_read if before is None else _differs(own, before)
+        if not self._may_say(key, material):
+            # Nor what another read: one of the two is not the key.
+            material = None
+        own, before, writing = Kept(material, self.now(), 0), self._kept.get(key), self._writing.get(key)
+        # That there is none has to be known where there is no entry, too: others may hold what a deleted Secret had.
+        is_news = before is None or _differs(own, before) or (writing is not None and writing.material != material)
         if is_news and (key not in self._left_out or self._left_out[key] != material):
             self._own[key] = own
         return True
 
     def want(self, keys: Collection[RemoteKey]) -> None:
-        """Which keys policies name: what was read of others is not kept any more."""
+        """Which keys policies name: what was read of others is not kept anew. What takes a key away that may be kept, is all the same."""
         self._wanted = frozenset(keys)
         for key in self._own.keys() - self._wanted:
-            del self._own[key]
+            is_kept = not self.is_read or key in self._kept or key in self._writing
+            if self._own[key].material is not None and not is_kept:
+                del self._own[key]
+        for key in self._said.keys() - self._wanted:
+            del self._said[key]
 
     def merge(self, kept: Mapping[RemoteKey, Kept]) -> frozenset[RemoteKey]:
         """Takes what is kept, as it was just read. Says which keys have to be asked for again, because others know something else."""
         before, self._kept, self.is_read = self._kept, dict(kept), True
         again = {key for key, one in before.items() if key not in kept and one.material is not None}
         for key, one in kept.items():
-            if key not in before or before[key].change != one.change:
+            # Both: in a Secret that somebody deleted and we made anew the changes are counted from the beginning.
+            if key not in before or before[key].change != one.change or before[key].material != one.material:
                 self._turns[key] += 1
                 own = self._own.pop(key, None)
                 if own is None or own.material != one.material:
@@ -115,18 +134,20 @@ class KeptKeys:
         for key, own in self._writing.items():
             before = self._kept.get(key)
             if before is None:
-                if own.material is not None:
-                    found[key] = replace(own, change=1)
+                found[key] = replace(own, change=1)
             else:
                 found[key] = replace(own, change=before.change + (own.material != before.material))
         return found
 
     def wrote(self, wanted: Mapping[RemoteKey, Kept], kept: Mapping[RemoteKey, Kept]) -> list[RemoteKey]:
         """Of what was wanted, that is kept now. Says what had no room, each once."""
-        for key, own in self._writing.items():
+        for key, wrote in self._writing.items():
             # What was learned while it was written has to be written, too.
-            if self._own.get(key) is own:
+            own = self._own.get(key)
+            if own is not None and own.material == wrote.material:
                 del self._own[key]
+            self._remember(key, wrote.material)
+        self._writing = {}
         left_out = wanted.keys() - kept.keys()
         for key in left_out:
             self._left_out[key] = wanted[key].material
@@ -135,12 +156,40 @@ class KeptKeys:
         self._kept = dict(kept)
         return sorted(left_out, key=str)
 
+    def _may_say(self, key: RemoteKey, material: bytes | None) -> bool:
+        """A removal always; a key less and less often, where others are told something else by the same token and write that each time."""
+        last = self._said.get(key)
+        if last is None:
+            return True
+        kept = self._kept.get(key)
+        if material != last.material or kept is None:
+            del self._said[key]
+            return True
+        if last.again == 0 or kept.material == material:
+            return True
+        pause = min(limits.MIN_KEPT_PAUSE * 2.0 ** (min(last.again, 16) - 1), limits.MAX_KEPT_PAUSE)
+        return not timedelta() <= self.now() - last.at < pause
+
+    def _remember(self, key: RemoteKey, wrote: bytes | None) -> None:
+        """What it wrote and others did not have there. Of what proves itself nobody can say something else."""
+        before = self._kept.get(key)
+        if wrote is None or (before is not None and before.material == wrote) or not isinstance(key, TokenKey):
+            return
+        now, last = self.now(), self._said.get(key)
+        is_again = last is not None and now - last.at <= limits.MAX_KEPT_PAUSE
+        self._said[key] = _Said(wrote, now, last.again + 1 if last is not None and is_again else 0)
+
     def _counts(self, key: RemoteKey, kept: Kept) -> bool:
-        """Not for ever: a source may lose a key while nobody can ask it. What is known by its hash has no age, nor has that a key is gone."""
+        """Not for ever: a source may lose a key while nobody can ask it; that it has none has no age.
+
+        What proves itself has none either, and nobody's word takes it away.
+        """
+        if not isinstance(key, TokenKey):
+            return kept.material is not None
         if kept.material is None:
             return True
         now = self.now()
-        return kept.at <= now + _SKEW and (isinstance(key, UrlKey) or now - kept.at < limits.MAX_KEPT)
+        return kept.at <= now + _SKEW and now - kept.at < limits.MAX_KEPT
 
     def _is_over(self, key: RemoteKey, kept: Kept) -> bool:
         is_pinned = isinstance(key, UrlKey) and key in self._wanted and kept.material is not None

@@ -19,7 +19,7 @@ import msgspec
 from webhook import limits
 from webhook.parsing import Invalid, convert, quote, read_json
 from webhook.policy.pkcs11uri import TokenKey, TokenObject
-from webhook.trust import Unavailable, Unresolved
+from webhook.trust import NoSuchKey, Unavailable, Unresolved
 
 _READER: Final = ("-P", "-m", "webhook.keys.tokenreader")
 _AT_ONCE: Final = 2
@@ -97,6 +97,7 @@ class _Answer(msgspec.Struct):
     objects: list[_Object] = []
     reason: str | None = None
     outage: bool = False
+    not_there: bool = False
     pin_refused: bool = False
 
 
@@ -112,7 +113,7 @@ class TokenKeys:
         self._refused: dict[TokenKey, str] = {}
 
     async def fetch(self, key: TokenKey) -> bytes | Unresolved:
-        """The key or certificate, as PEM. Raises `Unavailable` if token or module cannot be asked."""
+        """The key or certificate, as PEM; `NoSuchKey` only by the token's own word. Raises `Unavailable` if token or module cannot be asked."""
         try:
             module, pin = self._modules.of(key), self._modules.pin_of(key)
         except Invalid as e:
@@ -135,11 +136,12 @@ class TokenKeys:
         if answer.reason is not None:
             if answer.outage:
                 raise Unavailable(quote(answer.reason))
-            return Unresolved(f"{key}: {quote(answer.reason)}")
+            missing = NoSuchKey if answer.not_there else Unresolved
+            return missing(f"{key}: {quote(answer.reason)}")
         try:
             return _only_one(answer.objects, wants_certificate=key.kind == "cert")
         except Invalid as e:
-            return Unresolved(f"{key}: {e}")
+            return NoSuchKey(f"{key}: {e}")
 
     async def _asked(self, request: Mapping[str, Any]) -> _Answer:
         try:

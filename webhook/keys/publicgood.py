@@ -4,7 +4,7 @@ Refreshed behind the reviews, in a thread, and only where a policy asks for it; 
 force until its own metadata ends. A new root is new material, and so makes a new signer: nothing has to be invalidated.
 
 What is kept beyond the process are the repository's files, and they are believed as little as the repository itself: a replica that starts
-takes them through the same workflow, from the same root, before it asks.
+takes them through the same workflow, from the same root, before it asks, and one that runs what others have changed.
 Source: TUF specification 1.0.34, section 5, "Detailed client workflow".
 """
 
@@ -151,13 +151,15 @@ class PublicGood:
 
     async def refresh(self) -> None:
         """Asks the repository once; what it says is in force afterwards if TUF vouches for it. Raises nothing."""
-        if self._fresh is None:
-            await self._take_kept()
-        courier = _Courier(self._fetch)
+        # In this order: what others keep from now on is newer than the answer for all we know, and is taken before the next one.
         turn = 0 if self._kept is None else self._kept.turn(_KEY)
+        # Then the versions are known below which no answer counts, and none overwrites what another replica was told.
+        await self._take_kept()
+        courier = _Courier(self._fetch)
         try:
             self._fresh, files = await asyncio.to_thread(self._update, courier.ask)
             if self._kept is not None:
+                self._taken = files
                 self._kept.learn(_KEY, files, turn)
         except Unavailable as e:
             self.trouble = str(e)
@@ -173,7 +175,7 @@ class PublicGood:
             courier.call_off()
 
     async def _take_kept(self) -> None:
-        """Takes what is kept through TUF's workflow, once for each content. Raises nothing: what does not verify, or has ended, is nothing."""
+        """Takes what is kept through TUF's workflow, once for each content; it is nothing new if it is older. Raises nothing: what does not verify, or has ended, is nothing."""
         kept = None if self._kept is None else self._kept.find(_KEY)
         if kept is None or kept.material is None or kept.material == self._taken:
             return
@@ -183,8 +185,13 @@ class PublicGood:
             fresh, _ = await asyncio.to_thread(self._update, _answering(files))
         except (Invalid, Rejected, Unavailable, OSError) as e:
             _log.warning("sigstore's trust root as it was kept is not in force: %s", e)
+            if isinstance(e, OSError):
+                # Nothing was found wrong with it.
+                self._taken = None
             return
-        self._fresh = fresh
+        before, self._fresh = self._fresh, fresh
+        if before is not None and before.content == fresh.content:
+            return
         _log.warning(
             "sigstore's trust root is in force as it was fetched at %s, until it can be fetched again or ends at %s",
             f"{kept.at:%Y-%m-%dT%H:%M:%SZ}",

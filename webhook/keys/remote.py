@@ -1,7 +1,7 @@
 """Keys outside the cluster: asked for in the background, kept, asked for again. No review waits for any of them.
 
-One rule for all of them: an outage changes no key. What was last read stays in force while its source cannot be asked; a source that
-answers, and has no such key any more, takes it out of force. With `KeptKeys` that holds beyond the life of the process, and what one
+One rule for all of them: an outage changes no key. What was last read stays in force while its source cannot be asked, for
+`limits.MAX_KEPT`; a source that answers, and has no such key any more, takes it out of force. With `KeptKeys` that holds beyond the life of the process, and what one
 replica was told counts in those that cannot ask themselves.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from webhook import limits
 from webhook.keys.kept import Kept, KeptKeys
-from webhook.policy.keyref import PublicRoot, RemoteKey
-from webhook.trust import Unavailable, Unresolved
+from webhook.policy.keyref import PublicRoot, RemoteKey, UrlKey
+from webhook.trust import NoSuchKey, Unavailable, Unresolved
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
     async def fetch(self, key: Any) -> bytes | Unresolved:
-        """The key, or why there is none. Raises `Unavailable` if nobody could be asked. Takes a bounded time."""
+        """The key, or why there is none; what others hear of that is `NoSuchKey` only. Raises `Unavailable` if nobody could be asked. Takes a bounded time."""
         ...
 
 
@@ -169,7 +169,8 @@ class RemoteKeys:
         try:
             found = Unresolved(f"{key}: not supported here") if source is None else await source.fetch(key)
             known = _Known(found, at=self._now() if isinstance(found, bytes) else None, turn=turn)
-            if kept is not None and source is not None:
+            if kept is not None and isinstance(found, bytes | NoSuchKey):
+                # What only went wrong here says nothing about the key to anybody else.
                 is_settled = kept.learn(key, found if isinstance(found, bytes) else None, turn)
         except Unavailable as e:
             _log.warning("key %s could not be read: %s", key, e)
@@ -191,6 +192,10 @@ class RemoteKeys:
         """What counts while its source cannot be asked: what was last read here, or since by another replica, or is kept."""
         kept = self._kept_of(key)
         in_force = before if before is not None and before.at is not None else None
+        since = None if in_force is None else in_force.since
+        if in_force is not None and in_force.at is not None and self._is_over(key, in_force.at):
+            _log.warning("key %s was last read at %s, too long ago to be in force", key, _said(in_force.at))
+            in_force = None
         found: Kept | None = None
         if kept is not None:
             found = kept.find(key) if in_force is None else kept.find_newer(key, in_force.turn)
@@ -208,8 +213,11 @@ class RemoteKeys:
             _log.warning(
                 "key %s is in force as it was read at %s, because its source cannot be asked", key, _said(found.at)
             )
-        since = None if in_force is None else in_force.since
         return _Known(found.material, at=found.at, turn=turn, since=since or self._now())
+
+    def _is_over(self, key: RemoteKey, at: datetime) -> bool:
+        """Whoever read it: replicas that run must not let in what one that starts refuses. What is known by its hash has no age."""
+        return not isinstance(key, UrlKey) and self._now() - at >= limits.MAX_KEPT
 
     @staticmethod
     def _seconds(source: Source | None, failures: int) -> float:

@@ -27,6 +27,10 @@ class Unreadable(Exception):
         self.outage = outage
 
 
+class NotThere(Unreadable):
+    """The token was asked, and has not the one object that is meant."""
+
+
 def main() -> None:
     """Reads a request on standard input, and writes one answer on standard output."""
     # What a module prints must not be taken for our answer.
@@ -39,7 +43,7 @@ def main() -> None:
 
 
 def answer(request: Mapping[str, Any]) -> Answer:
-    """What is on the token: `objects`, or `reason` why there are none, and whether that is an `outage`."""
+    """What is on the token: `objects`, or `reason` why there are none, and whether that is an `outage`, or the token's word."""
     try:
         import pkcs11
     except ImportError:
@@ -47,7 +51,7 @@ def answer(request: Mapping[str, Any]) -> Answer:
     try:
         return {"objects": list(_objects(pkcs11, request))}
     except Unreadable as e:
-        return {"reason": str(e), "outage": e.outage}
+        return {"reason": str(e), "outage": e.outage, "not_there": isinstance(e, NotThere)}
     except (pkcs11.PinIncorrect, pkcs11.PinLocked, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinExpired) as e:
         return {"reason": f"the PIN is refused ({type(e).__name__})", "outage": False, "pin_refused": True}
     except pkcs11.PKCS11Error as e:
@@ -66,8 +70,8 @@ def _objects(pkcs11: Any, request: Mapping[str, Any]) -> Iterator[Answer]:
                 yield from found
                 return
         if next(_found(pkcs11, session, request, "private"), None) is not None:
-            raise Unreadable("only the private key is there; store its public key or a certificate beside it")
-    raise Unreadable("no such object on the token")
+            raise NotThere("only the private key is there; store its public key or a certificate beside it")
+    raise NotThere("no such object on the token")
 
 
 def _token(library: Any, on: Mapping[str, str]) -> Any:
@@ -126,7 +130,7 @@ def _found(pkcs11: Any, session: Any, request: Mapping[str, Any], kind: str) -> 
 def _of_kind(pkcs11: Any, session: Any, request: Mapping[str, Any], kind: str) -> Iterator[Answer]:
     for count, found in enumerate(_found(pkcs11, session, request, kind)):
         if count >= _MAX_OBJECTS:
-            raise Unreadable(f"more than {_MAX_OBJECTS} objects have these attributes; name the id, too")
+            raise NotThere(f"more than {_MAX_OBJECTS} objects have these attributes; name the id, too")
         names = ["VALUE"]
         if kind == "public":
             names = {
@@ -135,10 +139,10 @@ def _of_kind(pkcs11: Any, session: Any, request: Mapping[str, Any], kind: str) -
                 pkcs11.KeyType.EC_EDWARDS: ["EC_PARAMS", "EC_POINT"],
             }.get(found[pkcs11.Attribute.KEY_TYPE], [])
         if not names:
-            raise Unreadable(f"a key of type {found[pkcs11.Attribute.KEY_TYPE]!s}; accepted: ECDSA, RSA, Ed25519")
+            raise NotThere(f"a key of type {found[pkcs11.Attribute.KEY_TYPE]!s}; accepted: ECDSA, RSA, Ed25519")
         values = {name: bytes(found[pkcs11.Attribute[name]]) for name in names}
         if any(len(value) > _MAX_ATTRIBUTE for value in values.values()):
-            raise Unreadable("an attribute is too large")
+            raise NotThere("an attribute is too large")
         yield {"kind": kind, **{name: value.hex() for name, value in values.items()}}
 
 

@@ -103,7 +103,7 @@ class ClusterKeptKeys:
             _log.error("key %s is not kept for outages: the Secret at %s has no room for it", key, path)
         for key in room.keys() & before.keys():
             if room[key].material is None and before[key].material is not None:
-                _log.warning("key %s is kept no longer: its source has it no more", key)
+                _log.warning("key %s is kept no longer: its source has it no more, or not for all replicas", key)
 
     def _merge(self, found: Document | None) -> dict[RemoteKey, Kept]:
         """Takes what is kept, and says what that is: nothing, and loudly, if it is not what one of us wrote."""
