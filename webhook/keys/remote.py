@@ -1,8 +1,8 @@
 """Keys outside the cluster: asked for in the background, kept, asked for again. No review waits for any of them.
 
 One rule for all of them: an outage changes no key. What was last read stays in force while its source cannot be asked, for
-`limits.MAX_KEPT`; a source that answers, and has no such key any more, takes it out of force. With `KeptKeys` that holds beyond the life of the process, and what one
-replica was told counts in those that cannot ask themselves.
+`limits.MAX_KEPT`; a source that answers, and has no such key any more, takes it out of force. With `KeptKeys` that holds beyond the
+life of the process, and what one replica was told counts in those that cannot ask themselves.
 """
 
 import asyncio
