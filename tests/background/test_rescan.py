@@ -697,6 +697,28 @@ async def test_m04_what_is_tried_again_and_again_puts_off_no_round(lab: Lab, mon
     assert lab.rescan.whole == began
 
 
+async def test_m04_a_round_ends_though_there_is_always_something_to_judge(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RESCAN_PAUSE", 0.0)
+    monkeypatch.setattr(limits, "RESCAN_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_STEP", 5)
+    lab.policy()
+    lab.registry.fail("resolve", lambda: Unavailable("down"))
+    lab.pod(running=lab.image(key("a")))
+    whole: list[dt.datetime | None] = []
+    judgements = lab.decider.judgements
+
+    async def looking(question: Question, deadline: float) -> Any:
+        whole.append(lab.rescan.whole)
+        return await judgements(question, deadline)
+
+    monkeypatch.setattr(lab.decider, "judgements", looking)
+    await lab.step()
+    # Not only when the step is over.
+    assert whole == [None, None] + [lab.now] * 8
+
+
 async def test_what_was_begun_before_a_round_is_judged_again_in_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(lab, monkeypatch, "evil")
     slow.over.set()

@@ -138,9 +138,9 @@ class Rescan:
                     await asyncio.sleep(limits.RESCAN_PAUSE)
                 elif judged % limits.RESCAN_BREATH == 0:
                     await asyncio.sleep(limits.RESCAN_PAUSE / 2)
+            self._end_round()
         self._forget()
-        if self._round_began is not None and not self._round:
-            self.whole, self._round_began = self._round_began, None
+        self._end_round()
 
     @property
     def _is_current(self) -> bool:
@@ -225,6 +225,11 @@ class Rescan:
             self._round_began = self.clock()
             self._round = set(self.pods.sights)
         self._line_up(self.pods.sights)
+
+    def _end_round(self) -> None:
+        """If all that it began with has been judged: also where so much goes on to be judged that a step is long."""
+        if self._round_began is not None and not self._round:
+            self.whole, self._round_began = self._round_began, None
 
     def _line_up(self, sights: Iterable[bytes]) -> None:
         for sight in sights:
