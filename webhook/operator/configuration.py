@@ -142,7 +142,14 @@ class Configurations:
             return False
         if found is not None and last == desired:
             _log.warning("%s was changed by somebody else; it is put back", path)
-        applied = await self.kube.apply(path, desired)
+        try:
+            applied = await self.kube.apply(path, desired)
+        except KubeError as e:
+            if found is None or not e.is_invalid:
+                raise
+            # What somebody else wrote does not go together with ours: a `url`, which stays beside our `service` when it is applied.
+            await self.kube.merge(path, {"webhooks": desired["webhooks"]})
+            applied = await self.kube.apply(path, desired)
         if fault_of(applied, desired) is not None:
             # What others have added stays theirs when it is applied, a condition of their own for example; the list as a whole is not.
             applied = await self.kube.merge(path, {"webhooks": desired["webhooks"]})
