@@ -14,6 +14,7 @@ from typer.testing import Result
 from tests.cli.test_commands import run
 from tests.fake.apiserver import FakeAPIServer, api_server
 from tests.fake.kubeconfig import write_kubeconfig
+from tests.operator.test_leader import written
 from tests.operator.test_policies import SHOP, World
 from webhook.background.consequences import Consequences
 from webhook.background.drift import Drift
@@ -22,10 +23,10 @@ from webhook.kube import KubeError
 from webhook.observe.metrics import Metrics
 from webhook.observe.running import RunningMetrics
 from webhook.operator.certificates import next_data
-from webhook.operator.configuration import COLLECTIONS
 from webhook.operator.installation import Installation
 from webhook.operator.outages import OutageEvents
 from webhook.operator.refusals import RefusalEvents
+from webhook.operator.wanted import COLLECTIONS
 from webhook.policy.afterwards import OnDrift
 from webhook.policy.document import API_VERSION
 from webhook.verdict import Borne, ObjectName, PolicyKey, Refusal, Ruling, Tolerance, Undecided
@@ -34,12 +35,15 @@ INSTALLATION = Installation(namespace="trusted-images")
 DEPLOYMENT = "/apis/apps/v1/namespaces/trusted-images/deployments/trusted-images"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/trusted-images/leases/trusted-images"
 VALIDATING = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
+PINS = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
 POLICIES = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
 EXCEPTIONS = f"/apis/{API_VERSION}/namespaces/shop/trustexceptions"
 WANTED: dict[str, Any] = {
     "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "trusted-images"},
     "webhooks": [{"name": "images.trusted-images.dev", "failurePolicy": "Fail", "clientConfig": {"service": {"name": "trusted-images", "namespace": "trusted-images"}}}],
 }  # fmt: skip
+
+MUTATING = {**WANTED, "kind": "MutatingWebhookConfiguration"}
 
 
 def now() -> dt.datetime:
@@ -85,8 +89,9 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         assert data is not None
         secret = {name: base64.b64encode(value).decode() for name, value in data.items()}
         found.put(INSTALLATION.secret_path, {"data": secret})
-        found.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(WANTED)}})
+        found.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": written(WANTED)}})
         found.put(VALIDATING, configuration(data["ca.crt"]))
+        found.put(PINS, {**configuration(data["ca.crt"]), "kind": "MutatingWebhookConfiguration"})
         put_policy(found, status=READY)
         yield found
 
@@ -107,7 +112,7 @@ async def test_all_is_well(server: FakeAPIServer) -> None:
     assert [found[:2] for found in words] == [
         [about, "ok"]
         for about in (
-            "replicas", "leader", "validating", "certificate", "policies", "running", "exceptions", "drift", "outages", "refusals"
+            "replicas", "leader", "mutating", "validating", "certificate", "policies", "running", "exceptions", "drift", "outages", "refusals"
         )
     ]  # fmt: skip
     assert "3 of 3 ready, ghcr.io/trusted-images/trusted-images:0.1.0" in result.output
@@ -151,13 +156,25 @@ async def test_m11_a_configuration_that_is_not_as_installed(server: FakeAPIServe
     server.remove(VALIDATING)
     assert (await status())[1]["validating"][0][1].endswith("missing")
     server.remove(INSTALLATION.configuration_path)
-    assert (await status())[1]["webhooks"][0][1].startswith("judgement is stopped: ")
+    said = "all judgement is stopped; ValidatingWebhookConfiguration trusted-images is missing; ConfigMap trusted-images/trusted-images-webhook is missing: "
+    assert (await status())[1]["webhooks"][0][1].startswith(said)
+
+
+async def test_m11_a_config_map_that_cannot_be_used_is_told_with_the_place(server: FakeAPIServer) -> None:
+    (webhook,) = WANTED["webhooks"]
+    wanted = {**WANTED, "webhooks": [{name: value for name, value in webhook.items() if name != "name"}]}
+    server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": written(wanted, MUTATING)}})
+    result, lines = await status()
+    assert result.exit_code == 1
+    ((state, text),) = lines["webhooks"]
+    assert (state, text.startswith("API servers ask by the webhook configurations that are there")) == ("wrong", True)
+    assert "cannot be used (configuration.yaml[1].webhooks[0].name: required): delete it" in text
 
 
 async def test_one_that_was_installed_to_fail_open_is_told(server: FakeAPIServer) -> None:
     (webhook,) = WANTED["webhooks"]
     wanted = {**WANTED, "webhooks": [{**webhook, "failurePolicy": "Ignore"}]}
-    server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(wanted)}})
+    server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": written(wanted, MUTATING)}})
     bundle = base64.b64decode(server.objects[VALIDATING]["webhooks"][0]["clientConfig"]["caBundle"])
     server.put(VALIDATING, configuration(bundle, failurePolicy="Ignore"))
     result, lines = await status()

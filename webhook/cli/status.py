@@ -15,7 +15,7 @@ from webhook.cli.cluster import Context, Kubeconfig
 from webhook.cli.output import Output
 from webhook.cli.statuslines import Line, State, time_of
 from webhook.kube import KubeError, is_name
-from webhook.parsing import quote
+from webhook.parsing import Invalid, quote
 
 if TYPE_CHECKING:
     from webhook.kube.client import Kube
@@ -134,13 +134,19 @@ async def _leader(kube: "Kube", installation: "Installation", now: dt.datetime) 
 # ── whether we are asked ─────────────────────────────────────────────────────────────────────────────────────────────
 async def _configurations(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
     from webhook.observe.metrics import CONFIGURATIONS
-    from webhook.operator.configuration import configurations_in
-    from webhook.operator.duty import fault_of
+    from webhook.operator.duty import fault_of, trouble_of_unkept
+    from webhook.operator.wanted import configurations_in, paths_of
 
-    wanted = configurations_in(await kube.get(installation.configuration_path))
+    wanted, wrong = [], None
+    try:
+        wanted = configurations_in(await kube.get(installation.configuration_path), installation)
+    except Invalid as e:
+        wrong = e
     if not wanted:
-        missing = f"ConfigMap {installation.namespace}/{installation.configuration} does not say what is wanted"
-        yield Line("webhooks", State.wrong, f"judgement is stopped: {missing}")
+        faults = {
+            kind: fault_of(await kube.get(path), {"webhooks": []}) for kind, path in paths_of(installation).items()
+        }
+        yield Line("webhooks", State.wrong, trouble_of_unkept(faults, wrong, installation).message)
     for path, written in wanted:
         found = await kube.get(path)
         about = CONFIGURATIONS[written["kind"]]

@@ -8,18 +8,18 @@ import asyncio
 import base64
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, bundle
-from webhook.operator.duty import Duty, fault_of
+from webhook.operator.duty import Duty, Fault, fault_of
 from webhook.operator.installation import Installation
 from webhook.operator.owned import owner_of
+from webhook.operator.wanted import configurations_in, paths_of
 from webhook.parsing import Invalid
-from webhook.yamltext import read_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +29,6 @@ _UNREACHED: Final = dt.timedelta(seconds=30)
 """Ready for so long, replicas are believed to be reachable although this one reaches none: not every network leads a Pod to itself."""
 _LOOKS: Final = 5
 """How often somebody may make again what is taken away."""
-_API: Final = "/apis/admissionregistration.k8s.io/v1"
-COLLECTIONS: Final[Mapping[str, str]] = {
-    "MutatingWebhookConfiguration": f"{_API}/mutatingwebhookconfigurations",
-    "ValidatingWebhookConfiguration": f"{_API}/validatingwebhookconfigurations",
-}
-"""Where each kind of configuration is, in the order in which they are made."""
 
 
 @dataclass(slots=True)
@@ -68,20 +62,35 @@ class Configurations:
 
     async def _keep(self, data: Data | None, now: dt.datetime) -> None:
         await self._follow_owner()
-        wanted = configurations_in(await self.kube.get(self.installation.configuration_path))
+        try:
+            wanted = configurations_in(await self.kube.get(self.installation.configuration_path), self.installation)
+        except Invalid as e:
+            # Nothing of it: what is in place was installed by somebody, and this by nobody knows whom.
+            await self._leave(e, now)
+            return
         if not wanted:
-            await self.duty.stopped(now)
+            await self._leave(None, now)
         failed: KubeError | None = None
+        make = True
         for path, written in wanted:
+            # What was there is put back, whatever is wrong with the other: only what is made has to wait for it.
             try:
-                if not await self._keep_one(path, written, data, now, make=failed is None):
-                    break
+                make = await self._keep_one(path, written, data, now, make=make) and make
             except KubeError as e:
-                # What was there is put back, whatever is wrong with the other: only what is made has to wait for it.
+                make = False
                 failed = failed or e
                 self.duty.failed(written["kind"], e)
         if failed is not None:
             raise failed
+
+    async def _leave(self, wrong: Invalid | None, now: dt.datetime) -> None:
+        """Looks at what nobody keeps."""
+        faults: dict[str, Fault | None] = {}
+        for kind, path in paths_of(self.installation).items():
+            found = await self.kube.get(path)
+            _, last = self._applied.get(path, (None, None))
+            faults[kind] = fault_of(found, last or {"webhooks": []})
+        await self.duty.unkept(faults, wrong, now)
 
     async def _keep_one(self, path: str, written: Document, data: Data | None, now: dt.datetime, *, make: bool) -> bool:
         """False if it is not there yet, nor to be made by now. `make`: it may be made where it has not been yet."""
@@ -216,37 +225,15 @@ class Configurations:
         )
 
 
-def configurations_in(config_map: Document | None) -> list[tuple[str, Document]]:
-    """The configurations in the chart's ConfigMap with their paths, in the order in which they are made; none if it is wrong."""
-    text = ((config_map or {}).get("data") or {}).get("configuration.yaml")
-    if text is None:
-        return []
-    try:
-        documents = read_yaml(text.encode(), "configuration.yaml")
-    except Invalid as e:
-        _log.error("the webhook configurations in the ConfigMap cannot be read: %s", e)
-        return []
-    by_kind = {document.get("kind"): document for document in documents if isinstance(document, dict)}
-    if len(by_kind) < len(documents) or not by_kind.keys() <= COLLECTIONS.keys():
-        _log.error("the webhook configurations in the ConfigMap are not one of each kind: %s", ", ".join(COLLECTIONS))
-        return []
-    return [
-        (f"{collection}/{by_kind[kind]['metadata']['name']}", by_kind[kind])
-        for kind, collection in COLLECTIONS.items()
-        if kind in by_kind
-    ]
-
-
 async def withdraw(kube: Kube, installation: Installation, pause: float = 1.0) -> None:
     """Takes the webhook configurations away, and with them all judgement: the first step of removing a release.
 
     Looks again until none has been there for `pause` seconds: a leader that had read what is wanted before may write it once more, and
     takes that back.
     """
-    written = configurations_in(await kube.get(installation.configuration_path))
     # First what tells the leader to make them again.
     await kube.delete(installation.configuration_path)
-    left = [path for path, _ in reversed(written)]
+    left = list(reversed(paths_of(installation).values()))
     for _ in range(_LOOKS):
         for path in left:
             await kube.delete(path)
