@@ -117,7 +117,7 @@ async def test_m11_what_cannot_be_put_back_is_said_with_place_cause_and_fix(lab:
     since = lab.condition()["lastTransitionTime"]
     assert [await lab.look() for _ in range(3)] == [IN_PLACE, IN_PLACE, WEAKENED]
     assert lab.message == (
-        f"{FIELD}; it cannot be put back (PATCH {CONFIGURATION}: 403 forbidden): `helm upgrade` gives ClusterRole trusted-images its rights again"
+        f"{FIELD}; it cannot be put back (PATCH {CONFIGURATION}: 403 forbidden): `helm upgrade` (Helm 4: with --force-conflicts) gives ClusterRole trusted-images its rights again"
     )
     assert lab.condition()["lastTransitionTime"] > since
     # Nothing was put back, and nothing says so.
@@ -307,7 +307,7 @@ async def test_m11_what_cannot_be_looked_at_is_not_said_to_be_well(lab: Asked, p
     lab.kube.failing[path] = KubeError(f"GET {path}: 403 forbidden", 403)
     unknown = ("Unknown", "WebhookConfigurationUnreadable")
     assert [await lab.look() for _ in range(3)] == [IN_PLACE, IN_PLACE, unknown]
-    assert f"(GET {path}: 403 forbidden): `helm upgrade`" in lab.message
+    assert f"(GET {path}: 403 forbidden): `helm upgrade` (Helm 4: with --force-conflicts) gives" in lab.message
     assert None in gauge(lab)
     lab.kube.failing.clear()
     assert await lab.look() == IN_PLACE

@@ -42,6 +42,8 @@ _REASONS: Final[Mapping[ConfigurationFault, str]] = {
 _WORDS: Final[Mapping[ConfigurationFault, str]] = {
     "missing": "is missing", "weakened": "is weakened", "stale_authority": "names authorities of long ago",
 }  # fmt: skip
+_RIGHTS: Final = "`helm upgrade` (Helm 4: with --force-conflicts)"
+"""What helps where rights were cut: Helm 4 leaves what somebody else has written unless it is forced to."""
 _SHOWN: Final = 5
 """Fields that a condition names."""
 
@@ -153,7 +155,7 @@ class Duty:
     def failed(self, kind: str, error: KubeError) -> None:
         """The API server does not let us put it back."""
         if error.is_forbidden:
-            right = f"`helm upgrade` gives ClusterRole {self.installation.owner} its rights again"
+            right = f"{_RIGHTS} gives ClusterRole {self.installation.owner} its rights again"
             self.hindered(kind, "forbidden", f"it cannot be put back ({error}): {right}")
         else:
             self.hindered(kind, "failing", f"it is not put back yet ({error})")
@@ -170,7 +172,7 @@ class Duty:
         elif error is None and self._seen:
             self._looks.well(_in_place(self._seen), now)
         elif error is not None and error.is_forbidden:
-            text = f"whether API servers ask us cannot be seen ({error}): `helm upgrade` gives the rights again"
+            text = f"whether API servers ask us cannot be seen ({error}): {_RIGHTS} gives the rights again"
             await self._ill([Trouble("WebhookConfigurationUnreadable", text, status="Unknown")], now)
 
     async def cut_short(self, now: dt.datetime, error: KubeError) -> None:
