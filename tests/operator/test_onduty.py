@@ -260,6 +260,37 @@ async def test_a_judgement_that_was_stopped_is_said(lab: Asked) -> None:
     assert [await lab.look() for _ in range(2)] == [("False", "JudgementStopped"), IN_PLACE]
 
 
+async def test_w11_what_is_made_for_the_first_time_is_nobodys_doing(caplog: pytest.LogCaptureFixture) -> None:
+    lab = Asked()
+    for _ in range(12):
+        assert await lab.look() is None
+    assert gauge(lab) == [0, 0]
+    lab.answered()
+    assert [await lab.look() for _ in range(2)] == [None, IN_PLACE]
+    assert gauge(lab) == [1, 1]
+    assert lab.events() == []
+    assert "not on duty" not in caplog.text
+    # Deleted afterwards, it is told; also by a leader that did not make it, when nothing comes of waiting.
+    lab.answered(ready=False)
+    for path in (PINS, CONFIGURATION):
+        lab.kube.remove(path)
+    other = lab.another()
+    for _ in range(24):
+        assert await lab.look(leader=other) == IN_PLACE
+    assert await lab.look(leader=other) == ("False", "WebhookConfigurationMissing")
+    assert "; it is made as soon as replicas answer" in lab.message
+
+
+async def test_m11_what_waits_for_replicas_hides_nothing_that_is_wrong(lab: Asked) -> None:
+    lab.answered(ready=False)
+    lab.kube.remove(PINS)
+    lab.change(failurePolicy="Ignore")
+    lab.kube.forbidden.add(("PATCH", CONFIGURATION))
+    other = lab.another()
+    assert [await lab.look(leader=other) for _ in range(3)][-1] == ("False", "WebhookConfigurationMissing")
+    assert f". {FIELD}; it cannot be put back" in lab.message
+
+
 async def test_m11_what_is_judged_but_kept_by_nobody_is_not_said_to_be_stopped(lab: Asked) -> None:
     right = lab.kube.objects[INSTALLATION.configuration_path]
     assert gauge(lab) == [1, 1]

@@ -98,9 +98,10 @@ class Configurations:
         # Until its authorities are known below, any will do.
         self.duty.looked(written, found, fault_of(found, written))
         # One that was there and is gone was taken by somebody: no node has to learn the way.
-        if found is None and path not in self._applied and not (make and await self._is_settled(now)):
+        is_first = found is None and path not in self._applied
+        if is_first and not (make and await self._is_settled(now)):
             until = "replicas answer" if make else "the other is there"
-            self.duty.hindered(written["kind"], "waiting", f"it is made as soon as {until}")
+            self.duty.hindered(written["kind"], "waiting", f"it is made as soon as {until}", is_first=True)
             return False
         desired = self._desired(written, found, data, now)
         if desired is not None:
@@ -109,7 +110,8 @@ class Configurations:
             self.duty.hindered(written["kind"], "going", "the release is being removed")
         else:
             secret = f"{self.installation.namespace}/{self.installation.secret}"
-            self.duty.hindered(written["kind"], "authority", f"Secret {secret} has no ca.crt to publish")
+            why = f"Secret {secret} has no ca.crt to publish"
+            self.duty.hindered(written["kind"], "authority", why, is_first=is_first)
         return True
 
     async def _follow_owner(self) -> None:
@@ -137,6 +139,10 @@ class Configurations:
         _, last = self._applied.get(path, (None, None))
         if await self._apply(path, found, desired):
             await self._take_back_if_going(path)
+            if found is None and last is None:
+                # It was made, and not put back: what counts is how it is now.
+                made = await self.kube.get(path)
+                self.duty.looked(desired, made, fault_of(made, desired))
             if fault is not None and last == desired:
                 await self.duty.changed(kind, desired["metadata"]["name"], fault, now)
         elif fault is not None:

@@ -16,7 +16,7 @@ from webhook.kube.client import FIELD_MANAGER, Document, Kube
 from webhook.observe.metrics import CONFIGURATIONS, ConfigurationFault, Metrics
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
-from webhook.operator.onduty import Looks, OnDuty, Trouble
+from webhook.operator.onduty import FIRST, STANDS, Looks, OnDuty, Trouble
 from webhook.parsing import Invalid, quote
 
 _log = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ class _Seen:
     fails_open: bool = False
     hindrance: tuple[str, str] | None = None
     """Why it is not put back: in one word, and in a sentence."""
+    is_first: bool = False
+    """Whether it is not there because it has not been made yet, as far as is known."""
 
     def trouble(self) -> Trouble | None:
         """What is to be told, and what helps."""
@@ -110,7 +112,7 @@ class _Seen:
         what = f"{self.title} {_WORDS[self.fault.word]}{f': {where}' if where else ''}"
         by = f" by {self.writer}: stop that" if self.writer else ": the API server's audit log says by whom"
         word, why = self.hindrance or ("", f"it is put back, and changed again{by}")
-        return Trouble(_REASONS[self.fault.word], f"{what}; {why}", word)
+        return Trouble(_REASONS[self.fault.word], f"{what}; {why}", word, stands=FIRST if self.is_first else STANDS)
 
 
 @dataclass(slots=True)
@@ -147,10 +149,11 @@ class Duty:
             any(one.get("failurePolicy") == "Ignore" for one in written["webhooks"]),
         )
 
-    def hindered(self, kind: str, word: str, why: str) -> None:
-        """A configuration of this kind is not put back."""
+    def hindered(self, kind: str, word: str, why: str, *, is_first: bool = False) -> None:
+        """A configuration of this kind is not put back; `is_first`: or not made yet."""
         if kind in self._seen:
             self._seen[kind].hindrance = (word, why)
+            self._seen[kind].is_first = is_first
 
     def failed(self, kind: str, error: KubeError) -> None:
         """The API server does not let us put it back."""
