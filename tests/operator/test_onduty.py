@@ -162,6 +162,10 @@ async def test_m11_a_second_writer_is_named_and_one_that_comes_again_is_believed
     # It was gone for less than a minute.
     lab.statuses()
     assert (await fights())[-1] == WEAKENED
+    # Whoever has mended it and reads this is told why it is not True at once.
+    assert lab.message.endswith(
+        ": stop that. It has come again: believed to be over after 60 s in which no look shows it"
+    )
     for _ in range(11):
         assert await lab.look() == WEAKENED
     assert await lab.look() == IN_PLACE
@@ -169,6 +173,7 @@ async def test_m11_a_second_writer_is_named_and_one_that_comes_again_is_believed
     # After a quiet hour it is as if nothing had been.
     await lab.look(3600)
     assert (await fights())[-1] == WEAKENED
+    assert "come again" not in lab.message
     assert await lab.look() == IN_PLACE
 
 

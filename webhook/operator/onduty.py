@@ -87,5 +87,8 @@ class Looks:
         if self._told is None:
             self._comes_again = now - self._over < _AGAIN
         self._told = worst
-        self.condition = OnDuty(worst.status, worst.reason, ". ".join(one.message for one in troubles))
+        text = ". ".join(one.message for one in troubles)
+        if self._comes_again:
+            text += f". It has come again: believed to be over after {_CALM.seconds} s in which no look shows it"
+        self.condition = OnDuty(worst.status, worst.reason, text)
         return True
