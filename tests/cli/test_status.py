@@ -449,8 +449,10 @@ async def test_m11_what_the_leader_says_of_its_duty_is_told_once(
 async def test_what_policies_say_of_what_runs_is_added_up_and_the_worst_are_named(server: FakeAPIServer) -> None:
     for i, (name, mode) in enumerate([("a", "enforce"), ("b", "audit"), ("c", "enforce"), ("d", "enforce")]):
         found = conditions(Ready=("True", "InForce", ""))
-        verdicts = {"allowed": 10, "denied": i + 1, "undecided": i == 0, "excused": 2}
-        preview = {"denied": 1, "undecided": 0, "examples": [f"shop/pod-{name}: no signature\x1b[2J"]} if i else {}
+        verdicts: dict[str, Any] = {"allowed": 10, "denied": i + 1, "undecided": i == 0, "excused": 2}
+        verdicts |= {"examples": [f"shop/pod-{name}: no signature\x1b[2J"]} if i else {}
+        # Another Pod would be denied, were it made again.
+        preview = {"denied": 1, "undecided": 0, "examples": ["shop/another: no signature"]}
         put_policy(server, name, found | {"verdicts": verdicts, "preview": preview}, mode=mode)
     _, lines = await status()
     assert lines["running"] == [

@@ -107,7 +107,7 @@ def _denied(policy: "Document") -> int:
 
 
 def _example(policy: "Document") -> str:
-    examples = ((policy.get("status") or {}).get("preview") or {}).get("examples") or ()
+    examples = ((policy.get("status") or {}).get("verdicts") or {}).get("examples") or ()
     return f": {shown(examples[0], _EXAMPLE)}" if examples else ""
 
 
