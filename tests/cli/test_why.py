@@ -103,10 +103,14 @@ async def test_what_is_allowed_is_explained_too_and_in_json(server: FakeAPIServe
 async def test_f17_of_what_is_allowed_it_is_said_until_when(server: FakeAPIServer, registry: HTTPRegistry) -> None:  # noqa: F811 - the fixture
     image, ends = f"{registry.host}/shop/signed:v1", "2036-01-02T03:04:05Z"
     release = {"name": "release", "cosign": {"key": key("a").pem}}
-    assert "at least" not in (await why(image)).output
+    assert "when this ends" not in (await why(image)).output
     spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{**release, "validity": {"notAfter": ends}}]}
     policy(server, f"{NAMESPACED}/trustpolicies/web", spec)
-    assert f"allowed until {ends} at least, when this ends: the validity of its signer" in (await why(image)).output
+    said = f"by the signatures that were read allowed until {ends}, when this ends: the validity of its signer; "
+    # A revocation list that ends before is no part of it, and nothing is promised of it.
+    assert (
+        f"{said}revocation lists and OCSP answers, where they count, are renewed by others" in (await why(image)).output
+    )
     (entry,) = json.loads((await why(image, "-o", "json")).output)["images"]
     assert entry["policies"][0]["ends"] == {"at": ends, "what": "the validity of its signer"}
 
