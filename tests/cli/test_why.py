@@ -187,6 +187,42 @@ async def test_a_key_that_the_user_may_not_read_is_not_known_and_that_is_said(
 
 
 @pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (
+            ("True", "KeysHeld", "pkcs11:object=release: read at 2026-11-24T00:38:00Z, its source cannot be asked"),
+            "policy cluster/token: the webhook judges by keys that it holds, so that its verdict may be another: %s",
+        ),
+        (
+            ("True", "KeysRead", "all keys have been read"),
+            "policy cluster/token: the webhook says that it knows all keys, so that its verdict may be another",
+        ),
+        (("False", "KeysNotRead", "nobody has read it"), None),
+    ],
+)
+async def test_f25_a_key_that_the_webhook_knows_and_the_user_cannot_read_is_told(
+    server: FakeAPIServer,
+    registry: HTTPRegistry,  # noqa: F811 - the fixture
+    condition: tuple[str, str, str],
+    said: str | None,
+) -> None:
+    server.remove(f"{NAMESPACED}/trustpolicies/web")
+    key = "pkcs11:token=acme;object=release"
+    spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{"name": "release", "cosign": {"key": key}}]}
+    status, reason, message = condition
+    written = {"type": "SignersResolved", "status": status, "reason": reason, "message": message}
+    for generation in (2, 1):
+        document = {"metadata": {"name": "token", "generation": 2}, "spec": spec}
+        found = {**written, "observedGeneration": generation}
+        server.put(f"{CLUSTER}/token", {**document, "status": {"conditions": [found]}})
+        result = await why(f"{registry.host}/shop/signed:v1", "-o", "json")
+        assert result.exit_code == 2
+        notes = json.loads(result.stdout)["notes"]
+        # What was said of the policy as it was before says nothing of this one.
+        assert notes == ([] if said is None or generation == 1 else [said.replace("%s", message)])
+
+
+@pytest.mark.parametrize(
     ("failing", "status", "said"),
     [
         (CLUSTER, 403, "you may not read that; the ClusterRole that docs/cli.md shows lets you"),

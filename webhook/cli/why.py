@@ -13,6 +13,7 @@ from webhook.cli.cluster import Context, Kubeconfig, Seen
 from webhook.cli.clusterregistries import cluster_registries
 from webhook.cli.local import Home, PlainHTTP, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, headline
+from webhook.cli.statuslines import conditions, shown
 from webhook.image import parse_reference
 from webhook.judge import explain
 from webhook.judge.aside import set_aside
@@ -240,7 +241,23 @@ def _notes(explained: Explained) -> list[str]:
     said = " ".join(explain.sentence(one) for one in explained.judgements if isinstance(one, Ruling))
     if f"may not be read by {cluster.BY_YOU}" in said:
         notes.append("the webhook may read more than you: where it says *not known* because of that, it may well know")
+    notes += dict.fromkeys(filter(None, (_known_there(explained.seen, one) for one in explained.judgements)))
     return notes
+
+
+def _known_there(seen: Seen, judgement: Judgement) -> str | None:
+    """Why the webhook's own verdict may be another: it knows keys that could not be read here, by what the policy's status says."""
+    if not isinstance(judgement, Ruling) or judgement.policy is None or not isinstance(judgement.outcome, Undecided):
+        return None
+    known = seen.policies.standing_of(judgement.policy)
+    if known is None or known.state != "unresolved":
+        return None
+    said = conditions(dict(known.document)).get("SignersResolved", {})
+    if said.get("status") != "True" or said.get("observedGeneration") != known.document["metadata"].get("generation"):
+        return None
+    if said.get("reason") == "KeysHeld":
+        return f"policy {judgement.policy}: the webhook judges by keys that it holds, so that its verdict may be another: {shown(said.get('message'))}"
+    return f"policy {judgement.policy}: the webhook says that it knows all keys, so that its verdict may be another"
 
 
 def _as_json(explained: Explained) -> dict[str, object]:
