@@ -146,6 +146,36 @@ async def test_a_pod_is_found_by_its_name_and_a_template_by_its_kind(
     assert "there is no Deployment gone in namespace shop" in result.output
 
 
+async def test_r04_of_what_a_pod_runs_it_says_what_reports_say(
+    server: FakeAPIServer,
+    registry: HTTPRegistry,  # noqa: F811 - the fixture
+) -> None:
+    fake = registry.registry
+    signed = fake.tags["shop/signed", "v1"]
+    document = json.loads(fake.manifests["shop/signed", signed].body)
+    twin = fake.push_manifest("shop/signed", {**document, "annotations": {"built": "again"}})
+    evil = fake.push_image("shop/signed", "evil", b"evil")
+    image = f"{registry.host}/shop/signed:v1"
+    spec = {"containers": [{"name": "web", "image": image}]}
+    for running, said in (
+        (
+            twin,
+            f"policy shop/web on what runs: allowed, judged as {image}@{signed}, which it is or belongs to",
+        ),
+        (evil, 'no signature by "release"'),
+    ):
+        status = {"containerStatuses": [{"name": "web", "imageID": f"{registry.host}/shop/signed@{running}"}]}
+        server.put("/api/v1/namespaces/shop/pods/web", {"metadata": {"name": "web"}, "spec": spec, "status": status})
+        result = await why("web")
+        assert result.exit_code == 0
+        (line,) = [line for line in result.output.splitlines() if "what runs is " in line]
+        assert f"{running}, and not the digest that the name means now; " in line
+        assert said in line
+    status = {"containerStatuses": [{"name": "web", "imageID": f"{registry.host}/shop/signed@{signed}"}]}
+    server.put("/api/v1/namespaces/shop/pods/web", {"metadata": {"name": "web"}, "spec": spec, "status": status})
+    assert "what runs" not in (await why("web")).output
+
+
 async def test_an_exception_is_told(server: FakeAPIServer, registry: HTTPRegistry) -> None:  # noqa: F811 - the fixture
     spec = {
         "policies": ["web"], "images": ["127.0.0.1:*/shop/**"], "reason": "incident 4711", "requestedBy": "alice",
