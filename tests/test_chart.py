@@ -11,6 +11,7 @@ from webhook.judge.workload import KINDS
 from webhook.memory.records import SHARDS
 from webhook.observe.watchdog import STALL_SECONDS
 from webhook.operator.installation import Installation
+from webhook.operator.wanted import configurations_in
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "trusted-images"
@@ -28,6 +29,11 @@ IMAGES, POLICIES, EXCEPTIONS = CONFIGURATION["webhooks"]
 WEBHOOKS = (DIGESTS, IMAGES, POLICIES, EXCEPTIONS)
 POD = one("Deployment")["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
+
+
+def test_m11_the_leader_takes_what_the_chart_writes() -> None:
+    found = configurations_in(one("ConfigMap", "trusted-images-webhook"), Installation(namespace="trusted-images"))
+    assert [document for _, document in found] == [MUTATING, CONFIGURATION]
 
 
 def test_the_values_are_explained_and_closed() -> None:

@@ -19,6 +19,8 @@ import yaml
 
 from tests import chart_values
 from tests.test_chart import CHART, DOCUMENTS, ROOT
+from webhook.operator.installation import Installation
+from webhook.operator.wanted import configurations_in
 from webhook.parsing import Invalid
 from webhook.registry.settings import RegistrySettings, parse_settings
 
@@ -92,6 +94,15 @@ def test_kubernetes_takes_it(helm: str, name: str, version: str) -> None:
     for document in [*documents, *nested(documents)]:
         if document["apiVersion"] not in OTHERS:
             kubernetes_validate.validate(document, version, strict=True)
+
+
+@newest
+@pytest.mark.parametrize("name", VALUES)
+def test_m11_the_leader_takes_what_the_chart_writes_whatever_the_values_are(helm: str, name: str) -> None:
+    found = rendered(helm, VALUES[name])
+    (service,) = {name for kind, name in found if kind == "Service"}
+    installation = Installation(namespace="trusted-images", service=service, configuration=f"{service}-webhook")
+    assert len(configurations_in(found["ConfigMap", installation.configuration], installation)) == 2
 
 
 def nested(documents: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -430,7 +430,7 @@ MAX_REPORTED: Final = 300
 MAX_REPORTED_PODS: Final = 10
 """Pods named in one result; how many there are stands beside them."""
 MAX_EXAMPLES: Final = 5
-"""Examples of what a policy would deny, in its status, which every replica holds."""
+"""Examples of what a policy denies, and as many of what it would deny, in its status, which every replica holds."""
 MAX_EXAMPLE: Final = 512
 """Characters of one."""
 MAX_VERDICTS: Final = 200

@@ -26,8 +26,8 @@ from webhook.kube import KubeError
 from webhook.kube.client import Document
 from webhook.memory.store import PolicyStore
 from webhook.observe.running import RunningMetrics
-from webhook.operator.configuration import COLLECTIONS
 from webhook.operator.installation import Installation
+from webhook.operator.wanted import COLLECTIONS
 from webhook.policy.policy import Policy
 from webhook.verdict import Finding
 

@@ -114,7 +114,7 @@ async def test_f17_what_runs_and_could_soon_not_be_started_again_is_told_with_it
     status = await lab.day()
     assert "ending" not in status
     assert expiring(status)[:2] == ("False", "NothingEndsSoon")
-    assert status["verdicts"] == {"allowed": 3, "denied": 0, "undecided": 0, "excused": 0}
+    assert status["verdicts"] == {"allowed": 3, "denied": 0, "undecided": 0, "excused": 0, "examples": []}
 
 
 @pytest.mark.parametrize("require", ["release or other", "other or release"])

@@ -14,8 +14,10 @@ from tests.operator.test_policies import INLINE
 from tests.operator.test_policies import World as Policies
 from tests.policies import exception
 from webhook import limits
+from webhook.background.lines import Ending, Line
+from webhook.background.pods import Pod
 from webhook.background.reports import APIS, Reports, report, results_of
-from webhook.background.verdicts import Verdicts, tallies
+from webhook.background.verdicts import Tally, Verdicts, tallies
 from webhook.kube import KubeError
 from webhook.kube.client import Document
 from webhook.kube.writes import Writes
@@ -249,11 +251,42 @@ async def test_a_policy_s_status_counts_what_runs_and_previews_what_would_be_den
     await lab.tell()
     status = lab.kube.objects[path]["status"]
     # What runs is in order; made again, the Pods would run what the tag means now.
-    assert status["verdicts"] == {"allowed": 2, "denied": 0, "undecided": 0, "excused": 0}
+    assert status["verdicts"] == {"allowed": 2, "denied": 0, "undecided": 0, "excused": 0, "examples": []}
     assert (status["preview"]["denied"], status["preview"]["undecided"]) == (2, 0)
     (example,) = status["preview"]["examples"]
     assert example.startswith(f"shop/one: spec.containers[0].image {HOST}/app:v1 (sha256:")
     assert len(example) <= limits.MAX_EXAMPLE
+
+
+async def test_r04_what_is_denied_as_it_runs_has_examples_of_its_own(lab: Told) -> None:
+    lab.policy()
+    path = lab.in_cluster()
+    bad, good = lab.image(tag="bad", content=b"bad"), lab.image(key("a"))
+    lab.pod(running=good, name="a-moved")
+    lab.image(content=b"moved")
+    # What it is called by is signed by now: made again, it would be admitted.
+    lab.pod(f"{HOST}/app:bad", bad, name="z-runs")
+    lab.image(key("a"), tag="bad", content=b"good")
+    await lab.tell()
+    status = lab.kube.objects[path]["status"]
+    (runs,), (would,) = status["verdicts"]["examples"], status["preview"]["examples"]
+    assert (status["verdicts"]["denied"], status["preview"]["denied"]) == (1, 1)
+    assert runs.startswith("shop/z-runs: ")
+    assert would.startswith("shop/a-moved: ")
+    for i in range(limits.MAX_EXAMPLES + 2):
+        lab.pod(f"{HOST}/app:bad{'x' * i}", bad, name=f"more-{i}")
+    await lab.tell()
+    examples = lab.kube.objects[path]["status"]["verdicts"]["examples"]
+    assert len(examples) == limits.MAX_EXAMPLES
+    assert max(map(len, examples)) <= limits.MAX_EXAMPLE
+
+
+def test_what_is_denied_is_shown_before_what_could_not_be_verified() -> None:
+    tally, pods = Tally(), {"uid": Pod("shop", "web", "uid", 0.0, 0.0, b"", "")}
+    endings: tuple[Ending, ...] = ("undecided", "allowed", "denied")
+    for ending in endings:
+        tally.add_running(Line("spec", "a", PolicyKey("shop", "web"), ending, text=f"it is {ending}"), pods)
+    assert tally.status()["verdicts"]["examples"] == ["shop/web: it is denied", "shop/web: it is undecided"]
 
 
 async def test_a_preview_is_told_while_a_policy_is_in_audit(lab: Told) -> None:

@@ -44,7 +44,8 @@ def layers(lab: Lab, digest: Digest) -> list[dict[str, Any]]:
 def counts(lab: Lab) -> tuple[dict[str, int], int]:
     """How the running images are counted in the policy's status, and how many would be denied, were they made again."""
     status = tallies(lab.rescan.results, lab.pods.sights, lab.now)[WEB].status()
-    return {name: count for name, count in status["verdicts"].items() if count}, status["preview"]["denied"]
+    found = {name: count for name, count in status["verdicts"].items() if count and name != "examples"}
+    return found, status["preview"]["denied"]
 
 
 def written(lab: Lab, by: str, digest: Digest) -> str:

@@ -3,7 +3,7 @@
 import base64
 import datetime as dt
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from typer.testing import Result
 from tests.cli.test_commands import run
 from tests.fake.apiserver import FakeAPIServer, api_server
 from tests.fake.kubeconfig import write_kubeconfig
+from tests.fake.pki import issue
 from tests.operator.test_policies import SHOP, World
 from webhook.background.consequences import Consequences
 from webhook.background.drift import Drift
@@ -22,10 +23,10 @@ from webhook.kube import KubeError
 from webhook.observe.metrics import Metrics
 from webhook.observe.running import RunningMetrics
 from webhook.operator.certificates import next_data
-from webhook.operator.configuration import COLLECTIONS
 from webhook.operator.installation import Installation
 from webhook.operator.outages import OutageEvents
 from webhook.operator.refusals import RefusalEvents
+from webhook.operator.wanted import COLLECTIONS
 from webhook.policy.afterwards import OnDrift
 from webhook.policy.document import API_VERSION
 from webhook.verdict import Borne, ObjectName, PolicyKey, Refusal, Ruling, Tolerance, Undecided
@@ -34,12 +35,26 @@ INSTALLATION = Installation(namespace="trusted-images")
 DEPLOYMENT = "/apis/apps/v1/namespaces/trusted-images/deployments/trusted-images"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/trusted-images/leases/trusted-images"
 VALIDATING = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
+MUTATING = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
 POLICIES = f"/apis/{API_VERSION}/namespaces/shop/trustpolicies"
 EXCEPTIONS = f"/apis/{API_VERSION}/namespaces/shop/trustexceptions"
-WANTED: dict[str, Any] = {
-    "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "trusted-images"},
-    "webhooks": [{"name": "images.trusted-images.dev", "failurePolicy": "Fail", "clientConfig": {"service": {"name": "trusted-images", "namespace": "trusted-images"}}}],
-}  # fmt: skip
+SERVICE = {"name": "trusted-images", "namespace": "trusted-images"}
+
+
+def installed(kind: str, *names: str) -> dict[str, Any]:
+    """What the chart wants of one kind."""
+    webhooks = [{"name": name, "failurePolicy": "Fail", "clientConfig": {"service": SERVICE}} for name in names]
+    metadata = {"name": "trusted-images"}
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "webhooks": webhooks,
+    }
+
+
+WANTED = installed("ValidatingWebhookConfiguration", "images.trusted-images.dev", "policies.trusted-images.dev")
+WANTED_TO_PIN = installed("MutatingWebhookConfiguration", "pins.trusted-images.dev")
 
 
 def now() -> dt.datetime:
@@ -47,10 +62,33 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def configuration(bundle: bytes, **changes: Any) -> dict[str, Any]:
-    (webhook,) = WANTED["webhooks"]
-    client = {**webhook["clientConfig"], "caBundle": base64.b64encode(bundle).decode()}
-    return {**WANTED, "webhooks": [{**webhook, "clientConfig": client, **changes}]}
+def configuration(bundle: bytes, wanted: Mapping[str, Any] = WANTED, **changes: Any) -> dict[str, Any]:
+    """As it is in a cluster. `changes`: of its first webhook."""
+    text = base64.b64encode(bundle).decode()
+    webhooks = [{**one, "clientConfig": {**one["clientConfig"], "caBundle": text}} for one in wanted["webhooks"]]
+    return {**wanted, "webhooks": [{**webhooks[0], **changes}, *webhooks[1:]]}
+
+
+def put_wanted(server: FakeAPIServer, *wanted: Any) -> None:
+    text = "---\n".join(f"{json.dumps(one)}\n" for one in wanted)
+    server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": text}})
+
+
+def put_secret(server: FakeAPIServer, data: Mapping[str, bytes]) -> None:
+    server.put(
+        INSTALLATION.secret_path, {"data": {name: base64.b64encode(value).decode() for name, value in data.items()}}
+    )
+
+
+def made(at: dt.datetime) -> Mapping[str, bytes]:
+    """What a Secret holds that was filled then."""
+    data = next_data(None, INSTALLATION.names, at)
+    assert data is not None
+    return data
+
+
+def published(server: FakeAPIServer) -> bytes:
+    return base64.b64decode(server.objects[VALIDATING]["webhooks"][0]["clientConfig"]["caBundle"])
 
 
 def conditions(**found: tuple[str, str, str]) -> dict[str, Any]:
@@ -81,12 +119,11 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         pod = {"spec": {"containers": [{"image": "ghcr.io/trusted-images/trusted-images:0.1.0"}]}}
         found.put(DEPLOYMENT, {"spec": {"replicas": 3, "template": pod}, "status": {"readyReplicas": 3}})
         put_lease(found, now())
-        data = next_data(None, INSTALLATION.names, now())
-        assert data is not None
-        secret = {name: base64.b64encode(value).decode() for name, value in data.items()}
-        found.put(INSTALLATION.secret_path, {"data": secret})
-        found.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(WANTED)}})
+        data = made(now())
+        put_secret(found, data)
+        put_wanted(found, WANTED_TO_PIN, WANTED)
         found.put(VALIDATING, configuration(data["ca.crt"]))
+        found.put(MUTATING, configuration(data["ca.crt"], WANTED_TO_PIN))
         put_policy(found, status=READY)
         yield found
 
@@ -107,7 +144,7 @@ async def test_all_is_well(server: FakeAPIServer) -> None:
     assert [found[:2] for found in words] == [
         [about, "ok"]
         for about in (
-            "replicas", "leader", "validating", "certificate", "policies", "running", "exceptions", "drift", "outages", "refusals"
+            "replicas", "leader", "mutating", "validating", "certificate", "policies", "running", "exceptions", "drift", "outages", "refusals"
         )
     ]  # fmt: skip
     assert "3 of 3 ready, ghcr.io/trusted-images/trusted-images:0.1.0" in result.output
@@ -140,38 +177,158 @@ async def test_replicas_and_a_leader_that_are_missing(server: FakeAPIServer) -> 
 
 
 async def test_m11_a_configuration_that_is_not_as_installed(server: FakeAPIServer) -> None:
-    bundle = base64.b64decode(server.objects[VALIDATING]["webhooks"][0]["clientConfig"]["caBundle"])
+    bundle = published(server)
     server.put(VALIDATING, configuration(bundle, failurePolicy="Ignore"))
     result, lines = await status()
     assert result.exit_code == 1
     where = "weakened: webhooks[images.trusted-images.dev].failurePolicy"
     assert lines["validating"] == [("wrong", f"trusted-images is not as it was installed: {where}")]
-    server.put(VALIDATING, configuration(b"nonsense"))
-    assert (await status())[1]["validating"][0][1].startswith("its authorities have ended or cannot be read")
+    assert lines["mutating"][0][0] == "ok"
     server.remove(VALIDATING)
     assert (await status())[1]["validating"][0][1].endswith("missing")
     server.remove(INSTALLATION.configuration_path)
-    assert (await status())[1]["webhooks"][0][1].startswith("judgement is stopped: ")
+    where = "ConfigMap trusted-images/trusted-images-webhook is missing"
+    missing = ("wrong", f"trusted-images is missing, and nobody makes it: {where}")
+    assert (await status())[1]["validating"] == [missing]
+
+
+def nameless() -> dict[str, Any]:
+    """One whose webhook has no name."""
+    return {**WANTED, "webhooks": [{"failurePolicy": "Fail", "clientConfig": {"service": SERVICE}}]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (None, "is missing"),
+        ("a: [", "is wrong: configuration.yaml, line "),
+        (json.dumps(nameless()), "is wrong: configuration.yaml[0].webhooks[0].name: required"),
+        (json.dumps({**WANTED, "webhooks": 7}), "is wrong: configuration.yaml[0].webhooks: "),
+        (json.dumps({**WANTED, "metadata": []}), "is wrong: configuration.yaml[0].metadata: "),
+        (json.dumps({**WANTED, "metadata": {"name": "other"}}), "is wrong: configuration.yaml[0].metadata.name: "),
+        (json.dumps(WANTED_TO_PIN), "is wrong: configuration.yaml: ValidatingWebhookConfiguration: required"),
+    ],
+)
+async def test_m11_what_is_in_place_is_shown_where_only_the_config_map_is_missing_or_wrong(
+    server: FakeAPIServer, wanted: str | None, why: str
+) -> None:
+    if wanted is None:
+        server.remove(INSTALLATION.configuration_path)
+    else:
+        server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": wanted}})
+    result, lines = await status()
+    assert result.exit_code == 1
+    assert not isinstance(result.exception, Exception)
+    ((state, text),) = lines["validating"]
+    where = f"ConfigMap trusted-images/trusted-images-webhook {why}"
+    assert state == "wrong"
+    assert text.startswith(f"in place, but nobody keeps it: {where}")
+    assert "mutating" in lines
+    assert "policies" in lines
+    # Somebody else may have changed it meanwhile.
+    server.put(VALIDATING, configuration(b"nonsense"))
+    assert "API servers reach nobody" in (await status())[1]["validating"][0][1]
+
+
+async def test_m11_authorities_of_somebody_else_are_told_for_each_webhook(server: FakeAPIServer) -> None:
+    ours, foreign = published(server), issue("evil", ca=True, ends=now() + dt.timedelta(days=9)).pem
+    for webhook in (0, 1):
+        for bundle in (foreign, ours + foreign):
+            found = configuration(ours)
+            found["webhooks"][webhook]["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode()
+            server.put(VALIDATING, found)
+            result, lines = await status()
+            assert result.exit_code == 1
+            name = WANTED["webhooks"][webhook]["name"]
+            told = "it believes authorities that are not those of Secret trusted-images/trusted-images-tls: CN=evil"
+            assert lines["validating"] == [("wrong", f"webhook {name}: {told}")]
+    # One that was published before this Secret's is replaced by the leader, as one that serves may still need it.
+    before = made(now() - dt.timedelta(days=1))["ca.crt"]
+    server.put(VALIDATING, configuration(ours + before))
+    assert (await status())[1]["validating"][0][0] == "ok"
+    server.put(VALIDATING, configuration(before))
+    told = "it lacks authorities of Secret trusted-images/trusted-images-tls: API servers may reach nobody"
+    assert (await status())[1]["validating"] == [("wrong", f"webhook images.trusted-images.dev: {told}")]
+    server.put(VALIDATING, configuration(b"nonsense"))
+    assert "its authorities have ended or cannot be read" in (await status())[1]["validating"][0][1]
+
+
+async def test_m11_a_secret_that_somebody_else_fills_says_alone_what_is_published(server: FakeAPIServer) -> None:
+    data = {name: value for name, value in made(now()).items() if name != "ca.key"}
+    put_secret(server, data)
+    server.put(VALIDATING, configuration(data["ca.crt"]))
+    assert (await status())[1]["validating"][0][0] == "ok"
+    server.put(VALIDATING, configuration(data["ca.crt"] + made(now())["ca.crt"]))
+    assert "it believes authorities that are not those" in (await status())[1]["validating"][0][1]
+    put_secret(server, {"tls.crt": data["tls.crt"]})
+    assert (await status())[1]["validating"][0][1].endswith("has no ca.crt to compare its authorities with")
+
+
+async def test_m11_where_nobody_keeps_it_another_service_is_told(server: FakeAPIServer) -> None:
+    bundle = published(server)
+    server.remove(INSTALLATION.configuration_path)
+    elsewhere = {"url": "https://127.0.0.1/x", "caBundle": base64.b64encode(bundle).decode()}
+    server.put(VALIDATING, configuration(bundle, clientConfig=elsewhere))
+    told = "it leads to something else than this installation"
+    assert (await status())[1]["validating"] == [("wrong", f"webhook images.trusted-images.dev: {told}")]
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "said"),
+    [(357, "ok", "in place, fails closed, its authority until "), (364, "wrong", "in place, but its authority until ")],
+)
+async def test_w09_authorities_that_end_soon_are_told(server: FakeAPIServer, days: int, state: str, said: str) -> None:
+    data = made(now() - dt.timedelta(days=days))
+    put_secret(server, data)
+    server.put(VALIDATING, configuration(data["ca.crt"]))
+    server.put(MUTATING, configuration(data["ca.crt"], WANTED_TO_PIN))
+    _, lines = await status()
+    assert [lines[one][0][0] for one in ("mutating", "validating")] == [state, state]
+    assert lines["validating"][0][1].startswith(said)
+
+
+async def test_m11_what_the_user_may_not_read_beside_a_configuration_makes_it_unknown(server: FakeAPIServer) -> None:
+    server.failing[INSTALLATION.secret_path] = KubeError("secrets is forbidden", 403)
+    ((state, text),) = (await status())[1]["validating"]
+    assert state == "unknown"
+    assert "whether that is the replicas' is not known: " in text
+    assert "secrets is forbidden" in text
+    server.failing[INSTALLATION.configuration_path] = KubeError("configmaps is forbidden", 403)
+    ((state, text),) = (await status())[1]["validating"]
+    assert state == "unknown"
+    assert "how it should be is not known: " in text
+    assert "configmaps is forbidden" in text
+    server.failing[VALIDATING] = KubeError("it is forbidden", 403)
+    lines = (await status())[1]
+    assert lines["validating"][0][0] == "unknown"
+    assert lines["mutating"][0][1].startswith("in place")
+
+
+async def test_f33_nothing_that_a_cluster_holds_ends_the_look(server: FakeAPIServer) -> None:
+    server.put(DEPLOYMENT, {"spec": {"template": {"spec": {"containers": []}}}})
+    put_policy(server, "odd", {"conditions": ["Ready"]})
+    result, lines = await status()
+    assert result.exit_code == 1
+    said = "what the cluster holds there cannot be understood (IndexError: list index out of range)"
+    assert lines["replicas"] == [("wrong", said)]
+    assert lines["policies"][1][0] == "wrong"
+    assert "cannot be understood" in lines["policies"][1][1]
+    assert {"running", "exceptions", "drift", "outages", "refusals"} <= lines.keys()
 
 
 async def test_one_that_was_installed_to_fail_open_is_told(server: FakeAPIServer) -> None:
-    (webhook,) = WANTED["webhooks"]
-    wanted = {**WANTED, "webhooks": [{**webhook, "failurePolicy": "Ignore"}]}
-    server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(wanted)}})
-    bundle = base64.b64decode(server.objects[VALIDATING]["webhooks"][0]["clientConfig"]["caBundle"])
-    server.put(VALIDATING, configuration(bundle, failurePolicy="Ignore"))
+    webhook, other = WANTED["webhooks"]
+    put_wanted(server, WANTED_TO_PIN, {**WANTED, "webhooks": [{**webhook, "failurePolicy": "Ignore"}, other]})
+    server.put(VALIDATING, configuration(published(server), failurePolicy="Ignore"))
     result, lines = await status()
     assert result.exit_code == 0
-    assert lines["validating"][0] == (
-        "note",
-        "in place; without an answer everything is admitted: images.trusted-images.dev",
-    )
+    ((state, text),) = lines["validating"]
+    assert state == "note"
+    assert text.startswith("in place, without an answer everything is admitted: images.trusted-images.dev, its ")
 
 
 async def test_w09_a_certificate_that_ends_or_is_missing(server: FakeAPIServer) -> None:
-    data = next_data(None, INSTALLATION.names, now() - dt.timedelta(days=86))
-    assert data is not None
-    server.put(INSTALLATION.secret_path, {"data": {"tls.crt": base64.b64encode(data["tls.crt"]).decode()}})
+    put_secret(server, {"tls.crt": made(now() - dt.timedelta(days=86))["tls.crt"]})
     result, lines = await status()
     assert (result.exit_code, lines["certificate"][0][0]) == (1, "wrong")
     server.put(INSTALLATION.secret_path, {"data": {}})
@@ -292,8 +449,10 @@ async def test_m11_what_the_leader_says_of_its_duty_is_told_once(
 async def test_what_policies_say_of_what_runs_is_added_up_and_the_worst_are_named(server: FakeAPIServer) -> None:
     for i, (name, mode) in enumerate([("a", "enforce"), ("b", "audit"), ("c", "enforce"), ("d", "enforce")]):
         found = conditions(Ready=("True", "InForce", ""))
-        verdicts = {"allowed": 10, "denied": i + 1, "undecided": i == 0, "excused": 2}
-        preview = {"denied": 1, "undecided": 0, "examples": [f"shop/pod-{name}: no signature\x1b[2J"]} if i else {}
+        verdicts: dict[str, Any] = {"allowed": 10, "denied": i + 1, "undecided": i == 0, "excused": 2}
+        verdicts |= {"examples": [f"shop/pod-{name}: no signature\x1b[2J"]} if i else {}
+        # Another Pod would be denied, were it made again.
+        preview = {"denied": 1, "undecided": 0, "examples": ["shop/another: no signature"]}
         put_policy(server, name, found | {"verdicts": verdicts, "preview": preview}, mode=mode)
     _, lines = await status()
     assert lines["running"] == [

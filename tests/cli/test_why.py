@@ -103,10 +103,14 @@ async def test_what_is_allowed_is_explained_too_and_in_json(server: FakeAPIServe
 async def test_f17_of_what_is_allowed_it_is_said_until_when(server: FakeAPIServer, registry: HTTPRegistry) -> None:  # noqa: F811 - the fixture
     image, ends = f"{registry.host}/shop/signed:v1", "2036-01-02T03:04:05Z"
     release = {"name": "release", "cosign": {"key": key("a").pem}}
-    assert "at least" not in (await why(image)).output
+    assert "when this ends" not in (await why(image)).output
     spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{**release, "validity": {"notAfter": ends}}]}
     policy(server, f"{NAMESPACED}/trustpolicies/web", spec)
-    assert f"allowed until {ends} at least, when this ends: the validity of its signer" in (await why(image)).output
+    said = f"by the signatures that were read allowed until {ends}, when this ends: the validity of its signer; "
+    # A revocation list that ends before is no part of it, and nothing is promised of it.
+    assert (
+        f"{said}revocation lists and OCSP answers, where they count, are renewed by others" in (await why(image)).output
+    )
     (entry,) = json.loads((await why(image, "-o", "json")).output)["images"]
     assert entry["policies"][0]["ends"] == {"at": ends, "what": "the validity of its signer"}
 
@@ -140,6 +144,36 @@ async def test_a_pod_is_found_by_its_name_and_a_template_by_its_kind(
     result = await why("deployment/gone")
     assert result.exit_code == 2
     assert "there is no Deployment gone in namespace shop" in result.output
+
+
+async def test_r04_of_what_a_pod_runs_it_says_what_reports_say(
+    server: FakeAPIServer,
+    registry: HTTPRegistry,  # noqa: F811 - the fixture
+) -> None:
+    fake = registry.registry
+    signed = fake.tags["shop/signed", "v1"]
+    document = json.loads(fake.manifests["shop/signed", signed].body)
+    twin = fake.push_manifest("shop/signed", {**document, "annotations": {"built": "again"}})
+    evil = fake.push_image("shop/signed", "evil", b"evil")
+    image = f"{registry.host}/shop/signed:v1"
+    spec = {"containers": [{"name": "web", "image": image}]}
+    for running, said in (
+        (
+            twin,
+            f"policy shop/web on what runs: allowed, judged as {image}@{signed}, which it is or belongs to",
+        ),
+        (evil, 'no signature by "release"'),
+    ):
+        status = {"containerStatuses": [{"name": "web", "imageID": f"{registry.host}/shop/signed@{running}"}]}
+        server.put("/api/v1/namespaces/shop/pods/web", {"metadata": {"name": "web"}, "spec": spec, "status": status})
+        result = await why("web")
+        assert result.exit_code == 0
+        (line,) = [line for line in result.output.splitlines() if "what runs is " in line]
+        assert f"{running}, and not the digest that the name means now; " in line
+        assert said in line
+    status = {"containerStatuses": [{"name": "web", "imageID": f"{registry.host}/shop/signed@{signed}"}]}
+    server.put("/api/v1/namespaces/shop/pods/web", {"metadata": {"name": "web"}, "spec": spec, "status": status})
+    assert "what runs" not in (await why("web")).output
 
 
 async def test_an_exception_is_told(server: FakeAPIServer, registry: HTTPRegistry) -> None:  # noqa: F811 - the fixture
@@ -180,6 +214,42 @@ async def test_a_key_that_the_user_may_not_read_is_not_known_and_that_is_said(
     assert "Secret shop/keys may not be read by you" in result.output
     assert "the webhook may read more than you" in result.output
     assert "what to do: once that can be read, try again" in result.output
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (
+            ("True", "KeysHeld", "pkcs11:object=release: read at 2026-11-24T00:38:00Z, its source cannot be asked"),
+            "policy cluster/token: the webhook judges by keys that it holds, so that its verdict may be another: %s",
+        ),
+        (
+            ("True", "KeysRead", "all keys have been read"),
+            "policy cluster/token: the webhook says that it knows all keys, so that its verdict may be another",
+        ),
+        (("False", "KeysNotRead", "nobody has read it"), None),
+    ],
+)
+async def test_f25_a_key_that_the_webhook_knows_and_the_user_cannot_read_is_told(
+    server: FakeAPIServer,
+    registry: HTTPRegistry,  # noqa: F811 - the fixture
+    condition: tuple[str, str, str],
+    said: str | None,
+) -> None:
+    server.remove(f"{NAMESPACED}/trustpolicies/web")
+    key = "pkcs11:token=acme;object=release"
+    spec = {"images": ["127.0.0.1:*/shop/**"], "signers": [{"name": "release", "cosign": {"key": key}}]}
+    status, reason, message = condition
+    written = {"type": "SignersResolved", "status": status, "reason": reason, "message": message}
+    for generation in (2, 1):
+        document = {"metadata": {"name": "token", "generation": 2}, "spec": spec}
+        found = {**written, "observedGeneration": generation}
+        server.put(f"{CLUSTER}/token", {**document, "status": {"conditions": [found]}})
+        result = await why(f"{registry.host}/shop/signed:v1", "-o", "json")
+        assert result.exit_code == 2
+        notes = json.loads(result.stdout)["notes"]
+        # What was said of the policy as it was before says nothing of this one.
+        assert notes == ([] if said is None or generation == 1 else [said.replace("%s", message)])
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,20 @@ def test_m11_a_changed_configuration_is_put_back(lab: Lab, shop: str, images: di
     until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "the configuration made anew", 30)
 
 
+def test_m11_an_address_in_place_of_our_service_is_taken_away(lab: Lab, shop: str, images: dict[str, str]) -> None:
+    # Nobody is there: until it is put back each review fails, and is refused as such.
+    other = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": {"url": "https://127.0.0.1:1/x"}}]
+    lab.cluster.kubectl("patch", "validatingwebhookconfiguration", "trusted-images", "--type=json", "-p", json.dumps(other))  # fmt: skip
+
+    def mended() -> bool:
+        found = lab.cluster.get("validatingwebhookconfiguration", "trusted-images")["webhooks"]
+        assert all(one["clientConfig"].get("service") and "url" not in one["clientConfig"] for one in found), found
+        return True
+
+    until(mended, "our Service in the configuration", 30)
+    until(lambda: "no signature by" in refused(lab, pod(images["unsigned"]), shop), "reviews as before", 30)
+
+
 def test_m11_what_cannot_be_put_back_is_said_by_every_policy_and_heals(
     lab: Lab, shop: str, images: dict[str, str]
 ) -> None:

@@ -86,7 +86,8 @@ class FakeKube(Kube):
             case "PATCH" if "apply" in content_type:
                 merged = copy.deepcopy(found) if found else {}
                 before = copy.deepcopy(merged)
-                merged = _merged(merged, body or {})
+                merged = _merged(merged, _by_name(merged, body or {}))
+                _refuse_two_addresses(path, merged)
                 return copy.deepcopy(before) if found and merged == before else self.put(path, merged)
             case "PATCH":
                 place = path.removesuffix("/status")
@@ -98,7 +99,9 @@ class FakeKube(Kube):
                 version = (body or {}).get("metadata", {}).get("resourceVersion")
                 if version not in {None, self.objects[place]["metadata"]["resourceVersion"]}:
                     raise KubeError(f"{place}: changed meanwhile", 409)
-                return self.put(place, _merged(copy.deepcopy(self.objects[place]), body or {}))
+                merged = _merged(copy.deepcopy(self.objects[place]), body or {})
+                _refuse_two_addresses(path, merged)
+                return self.put(place, merged)
             case "DELETE" if found is not None:
                 self.remove(path)
                 return {}
@@ -109,6 +112,26 @@ class FakeKube(Kube):
         root, _, plural = collection.rpartition("/")
         parts = place.removeprefix(f"{root}/").split("/")
         return place.startswith(f"{root}/namespaces/") and len(parts) == 4 and parts[2] == plural
+
+
+def _by_name(found: Document, body: Document) -> Document:
+    """As server-side apply merges the webhooks of a configuration: by name, and what others have added to one stays."""
+    there = {one["name"]: one for one in found.get("webhooks") or ()}
+    if "webhooks" not in body:
+        return body
+    ours = [_merged(copy.deepcopy(there.get(one["name"], {})), one) for one in body["webhooks"]]
+    names = {one["name"] for one in ours}
+    return {**body, "webhooks": ours + [one for name, one in there.items() if name not in names]}
+
+
+def _refuse_two_addresses(path: str, document: Document) -> None:
+    """The rule of API servers that a webhook is either a Service or an address."""
+    for i, one in enumerate(document.get("webhooks") or ()):
+        if ("url" in one["clientConfig"]) == ("service" in one["clientConfig"]):
+            where = f"webhooks[{i}].clientConfig"
+            raise KubeError(
+                f"PATCH {path}: 422 {where}: Required value: exactly one of url or service is required", 422
+            )
 
 
 def _merged(into: Document, patch: Document) -> Document:

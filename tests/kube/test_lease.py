@@ -142,6 +142,26 @@ async def test_work_that_fails_is_begun_anew(clock: list[float], caplog: pytest.
     assert "begins anew" in caplog.text
 
 
+async def test_f33_work_that_fails_at_once_is_not_begun_as_fast_as_the_api_server_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease, "RENEW", 60)
+    kube, began = FakeKube(), 0
+
+    async def work() -> None:
+        nonlocal began
+        began += 1
+        raise ValueError("broken")
+
+    task = asyncio.create_task(Lease(kube, "ti", "trusted-images", "a", nobody).lead(work))
+    await settled()
+    asked = len(kube.asked)
+    await settled()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (began, len(kube.asked)) == (1, asked)
+
+
 async def test_an_api_server_that_is_down_keeps_nobody_from_leaving(caplog: pytest.LogCaptureFixture) -> None:
     kube = FakeKube()
     kube.failing[PATH] = KubeError("down")

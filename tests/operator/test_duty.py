@@ -170,18 +170,6 @@ async def test_m11_what_cannot_be_put_back_stays_told(lab: Watched) -> None:
 
 async def test_m11_what_somebody_added_is_taken_away_too(lab: Watched) -> None:
     await lab.settled()
-    real = lab.kube.apply
-
-    async def apply(path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """As API servers apply: what another manager has added to a list stays in it."""
-        conditions = lab.configuration["webhooks"][0].get("matchConditions")
-        applied = await real(path, body)
-        if conditions:
-            applied["webhooks"][0]["matchConditions"] = conditions
-            return lab.kube.put(path, applied)
-        return applied
-
-    lab.kube.apply = apply  # type: ignore[method-assign]  # the fake's replaces lists
     lab.change(matchConditions=[{"name": "never", "expression": "false"}])
     await lab.leader.keep_certificate()
     assert "matchConditions" not in lab.configuration["webhooks"][0]
@@ -189,6 +177,21 @@ async def test_m11_what_somebody_added_is_taken_away_too(lab: Watched) -> None:
     await lab.leader.keep_certificate()
     assert lab.in_place == 1
     assert lab.writes() == []
+
+
+async def test_m11_an_address_in_place_of_our_service_is_taken_away(lab: Watched) -> None:
+    await lab.settled()
+    before = lab.configuration["webhooks"]
+    # Server-side apply alone is refused from now on: it would leave both there.
+    lab.change(clientConfig={"url": "https://evil.example/x", "caBundle": "bWluZQ=="})
+    with pytest.raises(KubeError, match="exactly one of url or service"):
+        await lab.kube.apply(CONFIGURATION, {"webhooks": before})
+    await lab.leader.keep_certificate()
+    assert lab.configuration["webhooks"] == before
+    assert lab.repairs("weakened") == 1
+    lab.kube.asked.clear()
+    await lab.leader.keep_certificate()
+    assert (lab.in_place, lab.writes()) == (1, [])
 
 
 async def test_our_own_changes_are_no_fault(lab: Watched) -> None:

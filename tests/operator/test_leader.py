@@ -17,15 +17,17 @@ from webhook.keys.remote import RemoteKeys
 from webhook.kube import KubeError
 from webhook.observe.metrics import Metrics
 from webhook.operator.certificates import AUTHORITY_DAYS
-from webhook.operator.configuration import COLLECTIONS, withdraw, withdraw_with_namespace
+from webhook.operator.configuration import withdraw, withdraw_with_namespace
 from webhook.operator.duty import Duty
 from webhook.operator.installation import Installation
 from webhook.operator.leader import Leader
+from webhook.operator.wanted import COLLECTIONS
 from webhook.policy.document import API_VERSION
 from webhook.policy.pkcs11uri import TokenKey
 from webhook.trust import Unavailable
 
 CONFIGURATION = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/trusted-images"
+PINS = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
 INSTALLATION = Installation(namespace="ti")
 WANTED: dict[str, Any] = {
     "apiVersion": "admissionregistration.k8s.io/v1",
@@ -38,6 +40,12 @@ WANTED: dict[str, Any] = {
         }
     ],
 }
+
+
+def written(validating: dict[str, Any], mutating: dict[str, Any] | None = None) -> str:
+    """Both configurations as the chart's ConfigMap has them; the mutating one with the same webhooks where nothing is said of it."""
+    other = mutating or {**validating, "kind": "MutatingWebhookConfiguration"}
+    return "---\n".join(json.dumps(one) + "\n" for one in (other, validating))
 
 
 class Lab(World):
@@ -54,8 +62,9 @@ class Lab(World):
     def duty(self) -> Duty:
         return Duty(self.kube, INSTALLATION, Metrics())
 
-    def want(self, configuration: object) -> None:
-        text = configuration if isinstance(configuration, str) else json.dumps(configuration)
+    def want(self, configuration: str | dict[str, Any]) -> None:
+        """What the chart writes: text, or one configuration, beside which the other is."""
+        text = configuration if isinstance(configuration, str) else written(configuration)
         self.kube.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": text}})
 
     async def reaches(self) -> bool:
@@ -154,13 +163,13 @@ async def test_w11_what_is_made_while_the_release_is_removed_is_taken_back(lab: 
 
     async def apply(path: str, body: dict[str, Any]) -> dict[str, Any]:
         # Whoever removes the release has looked for the last time.
-        lab.kube.remove(INSTALLATION.configuration_path)
+        lab.kube.objects.pop(INSTALLATION.configuration_path, None)
         return await real(path, body)
 
     lab.kube.apply = apply  # type: ignore[method-assign]  # what happens in between
     await lab.settled()
     assert ("PATCH", CONFIGURATION) in lab.writes()
-    assert CONFIGURATION not in lab.kube.objects
+    assert not {CONFIGURATION, PINS} & lab.kube.objects.keys()
 
 
 async def test_w11_another_release_by_the_same_names_is_waited_for_anew(lab: Lab) -> None:
@@ -234,7 +243,7 @@ async def test_w09_the_authority_is_published_before_the_certificate_is_written(
     lab.kube.asked.clear()
     lab.kube.remove(INSTALLATION.secret_path)
     await lab.leader.keep_certificate()
-    assert [path for _, path in lab.writes()] == [CONFIGURATION, "/api/v1/namespaces/ti/secrets"]
+    assert [path for _, path in lab.writes()] == [PINS, CONFIGURATION, "/api/v1/namespaces/ti/secrets"]
     # Both are published: replicas still serve what the lost one signed.
     assert base64.b64decode(lab.configuration["webhooks"][0]["clientConfig"]["caBundle"]).count(b"BEGIN CERT") == 2
 
@@ -281,13 +290,6 @@ async def test_w11_a_release_that_is_going_gets_no_configuration(lab: Lab) -> No
     assert CONFIGURATION not in lab.kube.objects
 
 
-@pytest.mark.parametrize("text", ["[", "a: 1\n---\nb: 2", "text", "[]"])
-async def test_what_is_no_configuration_changes_nothing(lab: Lab, text: str) -> None:
-    lab.want(text)
-    await lab.settled()
-    assert CONFIGURATION not in lab.kube.objects
-
-
 async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_before_their_authority_is_known(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -310,7 +312,9 @@ async def test_w11_certificates_of_others_are_not_made_and_nothing_is_judged_bef
     await lab.leader.keep_certificate()
     assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "bmV3"
     # An authority among the values counts before that in the Secret.
-    lab.want({**WANTED, "webhooks": [{"name": "a", "clientConfig": {"caBundle": "Z2l2ZW4="}}]})
+    (webhook,) = WANTED["webhooks"]
+    given = {**webhook, "clientConfig": {**webhook["clientConfig"], "caBundle": "Z2l2ZW4="}}
+    lab.want({**WANTED, "webhooks": [given]})
     await lab.leader.keep_certificate()
     assert lab.configuration["webhooks"][0]["clientConfig"]["caBundle"] == "Z2l2ZW4="
 
@@ -359,34 +363,87 @@ async def test_an_object_made_anew_does_not_get_the_status_of_the_one_before(lab
     assert "status" not in lab.kube.objects[path]
 
 
-PINS = f"{COLLECTIONS['MutatingWebhookConfiguration']}/trusted-images"
-
-
 async def test_w11_digests_are_written_before_they_are_demanded_and_until_after(lab: Lab) -> None:
-    mutating = {**WANTED, "kind": "MutatingWebhookConfiguration"}
-    lab.want("---\n".join(json.dumps(one) + "\n" for one in (WANTED, mutating)))
+    # In whatever order they are written down.
+    lab.want("---\n".join(reversed(written(WANTED).split("---\n"))))
     await lab.settled()
-    written = [path for method, path in lab.writes() if method != "POST" and "webhookconfigurations" in path]
-    assert written == [PINS, CONFIGURATION]
+    made = [path for method, path in lab.writes() if method != "POST" and "webhookconfigurations" in path]
+    assert made == [PINS, CONFIGURATION]
     assert lab.kube.objects[PINS]["webhooks"] == lab.configuration["webhooks"]
     lab.kube.asked.clear()
     await withdraw(lab.kube, INSTALLATION, 0)
     assert [path for method, path in lab.kube.asked if method == "DELETE"][1:] == [CONFIGURATION, PINS]
 
 
+MUTATING = {**WANTED, "kind": "MutatingWebhookConfiguration"}
+(WEBHOOK,) = WANTED["webhooks"]
+SERVICE = WEBHOOK["clientConfig"]["service"]
+
+
+def with_webhook(**changes: Any) -> str:
+    """Both, with the validating one's webhook changed; None takes a field away."""
+    webhook = {name: value for name, value in {**WEBHOOK, **changes}.items() if value is not None}
+    return written({**WANTED, "webhooks": [webhook]}, MUTATING)
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "fault"),
     [
-        json.dumps({**WANTED, "kind": "Deployment"}),
-        "---\n".join([json.dumps(WANTED) + "\n"] * 2),
-        json.dumps(WANTED) + "\n--- 7\n",
+        ("[", "configuration.yaml, line 2, column 1: "),
+        ("text", "configuration.yaml[0]: expected object, got str"),
+        ("", "configuration.yaml: MutatingWebhookConfiguration: required; "),
+        (json.dumps(WANTED), "configuration.yaml: MutatingWebhookConfiguration: required"),
+        (json.dumps(MUTATING), "configuration.yaml: ValidatingWebhookConfiguration: required"),
+        (written(WANTED, WANTED), "configuration.yaml[1].kind: ValidatingWebhookConfiguration stands there twice"),
+        (written(WANTED) + "---\n" + json.dumps(MUTATING), "configuration.yaml[2].kind: MutatingWebhookConfiguration stands there twice"),
+        (written(WANTED) + "--- 7\n", "configuration.yaml[2]: expected object, got int"),
+        (written({**WANTED, "kind": "Deployment"}, MUTATING), "configuration.yaml[1].kind: Deployment is none of "),
+        (written({**WANTED, "apiVersion": "v1"}, MUTATING), "configuration.yaml[1].apiVersion: v1 is none of "),
+        (written({**WANTED, "metadata": {}}, MUTATING), "configuration.yaml[1].metadata.name: required"),
+        (written({**WANTED, "metadata": {"name": "other"}}, MUTATING), "configuration.yaml[1].metadata.name: other is not trusted-images"),
+        (written({**WANTED, "webhooks": []}, MUTATING), "configuration.yaml[1].webhooks: empty"),
+        (written({**WANTED, "webhooks": [WEBHOOK, WEBHOOK]}, MUTATING), "configuration.yaml[1].webhooks[1].name: images.trusted-images.dev stands there twice"),
+        (with_webhook(name=None), "configuration.yaml[1].webhooks[0].name: required"),
+        (with_webhook(name="images.example.com"), "configuration.yaml[1].webhooks[0].name: images.example.com does not end in .trusted-images.dev"),
+        (with_webhook(clientConfig=None), "configuration.yaml[1].webhooks[0].clientConfig: required"),
+        (with_webhook(clientConfig={"url": "https://evil.example"}), "configuration.yaml[1].webhooks[0].clientConfig.service: required"),
+        (with_webhook(clientConfig={"service": SERVICE, "url": "https://evil.example"}), "configuration.yaml[1].webhooks[0].clientConfig.url: not accepted"),
+        (with_webhook(clientConfig={"service": {**SERVICE, "name": "mine"}}), "configuration.yaml[1].webhooks[0].clientConfig.service: ti/mine is not ti/trusted-images"),
+        (with_webhook(clientConfig={"service": {**SERVICE, "namespace": "x"}}), "configuration.yaml[1].webhooks[0].clientConfig.service: x/trusted-images is not ti/trusted-images"),
     ],
-)
-async def test_configurations_that_are_none_are_not_made(lab: Lab, text: str) -> None:
+)  # fmt: skip
+async def test_m11_of_what_is_not_what_the_chart_writes_nothing_is_made_and_the_place_is_told(
+    lab: Lab, text: str, fault: str
+) -> None:
     lab.want(text)
-    lab.answered()
+    await lab.settled()
+    lab.now += dt.timedelta(seconds=10)
     await lab.leader.keep_certificate()
-    assert CONFIGURATION not in lab.kube.objects
+    assert not [path for path in lab.kube.objects if "webhookconfigurations" in path]
+    condition = lab.leader.duty.condition
+    assert condition is not None
+    assert condition.reason == "JudgementStopped"
+    assert f"; ConfigMap ti/trusted-images-webhook cannot be used ({fault}" in condition.message
+    # The certificate is looked after meanwhile.
+    assert INSTALLATION.secret_path in lab.kube.objects
+
+
+async def test_m11_what_was_installed_stays_when_the_config_map_cannot_be_used(lab: Lab) -> None:
+    await lab.settled()
+    before = [lab.kube.objects[path] for path in (PINS, CONFIGURATION)]
+    lab.want(with_webhook(name=None))
+    lab.kube.asked.clear()
+    for _ in range(3):
+        lab.now += dt.timedelta(seconds=5)
+        await lab.leader.keep_certificate()
+    assert [lab.kube.objects[path] for path in (PINS, CONFIGURATION)] == before
+    assert [path for method, path in lab.writes() if "webhookconfigurations" in path] == []
+    condition = lab.leader.duty.condition
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", "ConfigurationUnusable")
+    # Nor does it keep anybody from removing the release.
+    await withdraw(lab.kube, INSTALLATION, 0)
+    assert not {CONFIGURATION, PINS} & lab.kube.objects.keys()
 
 
 BY_TOKEN = {"images": ["**"], "signers": [{"name": "a", "cosign": {"key": "pkcs11:object=release"}}]}

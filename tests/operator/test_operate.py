@@ -21,7 +21,7 @@ from tests.fake.kubeconfig import write_kubeconfig
 from tests.fake.registry import FakeRegistry
 from tests.fake.signing import key, sign_classic
 from tests.fake.softhsm import SoftHSM
-from tests.operator.test_leader import WANTED
+from tests.operator import test_leader
 from tests.operator.test_radar import written
 from tests.process import PROGRAM, until_serving
 from webhook.formats._keys import parse_public_keys
@@ -31,6 +31,7 @@ from webhook.policy.document import API_VERSION
 from webhook.policy.pkcs11uri import parse_pkcs11_uri
 
 INSTALLATION = Installation(namespace="trusted-images")
+WANTED = test_leader.written(test_leader.WANTED).replace('"namespace": "ti"', '"namespace": "trusted-images"')
 
 
 @dataclass
@@ -72,7 +73,7 @@ async def cluster() -> AsyncIterator[FakeAPIServer]:
     """An API server, and what the chart has made there."""
     async with api_server() as server:
         server.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/trusted-images", {})
-        server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": json.dumps(WANTED)}})
+        server.put(INSTALLATION.configuration_path, {"data": {"configuration.yaml": WANTED}})
         server.put("/api/v1/namespaces/shop", {})
         yield server
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
-from webhook.operator.configuration import COLLECTIONS
 from webhook.operator.installation import Installation
+from webhook.operator.wanted import COLLECTIONS
 from webhook.parsing import Invalid, convert
 from webhook.policy.policy import Expression, Labels, Selector
 from webhook.policy.spec import LabelSelector

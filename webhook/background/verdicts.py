@@ -43,17 +43,26 @@ class Tally:
     runs: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    """Of what would not be admitted: a reason, by the Pod and the place; more than are shown."""
+    """Of what would not be admitted: a reason, by the Pod; more than are shown."""
+    running: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Of what runs and is denied, or could not be verified: a reason, by the ending and the Pod; those that are shown, what is denied first."""
     ending: Counter[tuple[End, str]] = field(default_factory=Counter)
     """Of what is admitted and soon will not be: images, by what ends and one of the Pods."""
+
+    def add_running(self, line: Line, pods: Mapping[str, Pod]) -> None:
+        """One line about images as they run."""
+        self.runs[line.ending] += len(pods)
+        if line.ending in {"denied", "undecided"}:
+            self.running[line.ending, _first_of(pods)] = line.text
+            if len(self.running) > limits.MAX_EXAMPLES:
+                del self.running[max(self.running)]
 
     def add(self, line: Line, pods: Mapping[str, Pod], now: datetime) -> None:
         """One line about images as they are written."""
         self.written[line.ending] += len(pods)
         ends_soon = line.ending == "allowed" and line.ends is not None and line.ends.at - now < SOON
         if ends_soon or line.ending in {"denied", "undecided"}:
-            pod = min(pods.values(), key=lambda pod: pod.name)
-            name = f"{pod.namespace}/{pod.name}"
+            name = _first_of(pods)
             if ends_soon and line.ends is not None:
                 self.ending[line.ends, name] += len(pods)
             else:
@@ -63,7 +72,12 @@ class Tally:
         """The part of the policy's status that this is."""
         shown = [f"{name}: {text}" for name, text in sorted(self.examples.items())[: limits.MAX_EXAMPLES]]
         return {
-            "verdicts": {ending: self.runs[ending] for ending in _ENDINGS},
+            "verdicts": {
+                **{ending: self.runs[ending] for ending in _ENDINGS},
+                "examples": [
+                    f"{name}: {text}"[: limits.MAX_EXAMPLE] for (_, name), text in sorted(self.running.items())
+                ],
+            },
             "preview": {
                 "denied": self.written["denied"],
                 "undecided": self.written["undecided"],
@@ -85,6 +99,12 @@ class Tally:
         }
 
 
+def _first_of(pods: Mapping[str, Pod]) -> str:
+    """One of the Pods of a kind, always the same."""
+    pod = min(pods.values(), key=lambda pod: pod.name)
+    return f"{pod.namespace}/{pod.name}"
+
+
 def tallies(
     results: Mapping[bytes, Result], sights: Mapping[bytes, Mapping[str, Pod]], now: datetime
 ) -> dict[PolicyKey, Tally]:
@@ -96,7 +116,7 @@ def tallies(
             continue
         for line in result.runs:
             if line.policy is not None:
-                found.setdefault(line.policy, Tally()).runs[line.ending] += len(pods)
+                found.setdefault(line.policy, Tally()).add_running(line, pods)
         for line in result.written:
             if line.policy is not None:
                 found.setdefault(line.policy, Tally()).add(line, pods, now)

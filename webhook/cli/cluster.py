@@ -143,13 +143,13 @@ def _asked(group: str, kind: str, found: Mapping[str, Any], namespace: str) -> A
         raise AssertionError(kind)
     status = found.get("status") or {}
     statuses = [one for key in ("containerStatuses", "initContainerStatuses") for one in status.get(key) or ()]
-    names = {placed.name: _normal(placed.image) for placed in question.images}
+    names = {placed.name: name_of(placed.image) for placed in question.images}
     running = {names[one["name"]]: str(one.get("imageID") or "") for one in statuses if one.get("name") in names}
     return Asked(f"{kind} {namespace}/{found['metadata']['name']}", question, running)
 
 
-def _normal(written: str) -> str:
-    """The image's name as judgements call it."""
+def name_of(written: str) -> str:
+    """An image's name as judgements call it."""
     try:
         return str(parse_reference(written))
     except Invalid:

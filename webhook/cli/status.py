@@ -1,19 +1,17 @@
 """`kubectl trust status`: whether images are judged in this cluster, and by what. With the user's own rights, and reading only."""
 
 import asyncio
-import base64
 import datetime as dt
 import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from cryptography import x509
 
-from webhook.cli import cluster, hosting, local, statusevents, statuspolicies
+from webhook.cli import cluster, hosting, local, statusevents, statuspolicies, statuswebhooks
 from webhook.cli.cluster import Context, Kubeconfig
 from webhook.cli.output import Output
-from webhook.cli.statuslines import Line, State, time_of
+from webhook.cli.statuslines import Line, State, not_understood, time_of
 from webhook.kube import KubeError, is_name
 from webhook.parsing import quote
 
@@ -32,7 +30,6 @@ everything could be looked at.
   kubectl trust status --namespace security --name images -o json
 """
 
-_SOON: Final = dt.timedelta(days=7)
 _LEASE_SECONDS: Final = 60
 
 
@@ -87,8 +84,8 @@ async def look(kube: "Kube", installation: "Installation", now: dt.datetime) -> 
     for about, lines in (
         ("replicas", _replicas),
         ("leader", _leader),
-        ("webhooks", _configurations),
-        ("certificate", _certificate),
+        ("webhooks", statuswebhooks.configurations),
+        ("certificate", statuswebhooks.certificate),
         ("policies", statuspolicies.policies),
         ("exceptions", statuspolicies.exceptions),
         ("drift", statusevents.drift),
@@ -104,6 +101,9 @@ async def look(kube: "Kube", installation: "Installation", now: dt.datetime) -> 
             if e.status == 401 or (e.status == 0 and not answered):
                 raise
             yield Line(about, State.unknown, str(e))
+        except Exception as e:  # noqa: BLE001 - whoever may write one thing in a cluster must not hide all others
+            answered = True
+            yield not_understood(about, e)
 
 
 # ── what runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -129,54 +129,3 @@ async def _leader(kube: "Kube", installation: "Installation", now: dt.datetime) 
     seconds = (now - time_of(spec.get("renewTime"))).total_seconds()
     state = State.ok if seconds < _LEASE_SECONDS else State.wrong
     yield Line("leader", state, f"{quote(spec['holderIdentity'])}, seen {max(seconds, 0):.0f} s ago")
-
-
-# ── whether we are asked ─────────────────────────────────────────────────────────────────────────────────────────────
-async def _configurations(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
-    from webhook.observe.metrics import CONFIGURATIONS
-    from webhook.operator.configuration import configurations_in
-    from webhook.operator.duty import fault_of
-
-    wanted = configurations_in(await kube.get(installation.configuration_path))
-    if not wanted:
-        missing = f"ConfigMap {installation.namespace}/{installation.configuration} does not say what is wanted"
-        yield Line("webhooks", State.wrong, f"judgement is stopped: {missing}")
-    for path, written in wanted:
-        found = await kube.get(path)
-        about = CONFIGURATIONS[written["kind"]]
-        fault = fault_of(found, written)
-        if fault is not None:
-            yield Line(about, State.wrong, f"{written['metadata']['name']} is not as it was installed: {fault}")
-            continue
-        webhooks = (found or {})["webhooks"]
-        ends = _last_authority(webhooks[0]["clientConfig"].get("caBundle"))
-        if ends is None or ends <= now:
-            yield Line(about, State.wrong, "its authorities have ended or cannot be read: API servers reach nobody")
-            continue
-        ignoring = [one["name"] for one in webhooks if one.get("failurePolicy") == "Ignore"]
-        if ignoring:
-            yield Line(about, State.note, f"in place; without an answer everything is admitted: {', '.join(ignoring)}")
-        else:
-            yield Line(about, State.ok, f"in place, fails closed, its authority until {ends:%Y-%m-%d}")
-
-
-def _last_authority(bundle: object) -> dt.datetime | None:
-    """When the last authority of a caBundle ends."""
-    try:
-        certificates = x509.load_pem_x509_certificates(base64.b64decode(str(bundle or "")))
-    except ValueError:
-        return None
-    return max(one.not_valid_after_utc for one in certificates)
-
-
-async def _certificate(kube: "Kube", installation: "Installation", now: dt.datetime) -> AsyncIterator[Line]:
-    found = await kube.get(installation.secret_path)
-    if found is None:
-        yield Line("certificate", State.wrong, f"there is no Secret {installation.namespace}/{installation.secret}")
-        return
-    # Its private key comes along, and is looked at by nobody.
-    ends = _last_authority((found.get("data") or {}).get("tls.crt"))
-    if ends is None:
-        yield Line("certificate", State.wrong, f"Secret {installation.namespace}/{installation.secret} holds none")
-    else:
-        yield Line("certificate", State.ok if ends - now > _SOON else State.wrong, f"until {ends:%Y-%m-%d %H:%M} UTC")

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,11 +34,32 @@ class Line:
     text: str
 
 
+def not_understood(about: str, error: Exception) -> Line:
+    """What is there is not what belongs there: whoever writes in a cluster can write what nobody has foreseen."""
+    what = f"{type(error).__name__}: {shown(error)}"
+    return Line(about, State.wrong, f"what the cluster holds there cannot be understood ({what})")
+
+
+def guarded(about: str, lines: Iterable[Line]) -> Iterator[Line]:
+    """The lines, and one in place of those that cannot be made."""
+    try:
+        yield from lines
+    except Exception as e:  # noqa: BLE001 - whoever may write one object must not hide all others
+        yield not_understood(about, e)
+
+
 def bounded(
     about: str, documents: "Sequence[Document]", describe: "Callable[[Document], Line | None]"
 ) -> Iterator[Line]:
     """What is to be said about each, the worst first, and no more than a screen of it."""
-    lines = sorted(filter(None, map(describe, documents)), key=lambda line: line.state is not State.wrong)
+
+    def described(document: "Document") -> Line | None:
+        try:
+            return describe(document)
+        except Exception as e:  # noqa: BLE001 - whoever may write one object must not hide all others
+            return not_understood(about, e)
+
+    lines = sorted(filter(None, map(described, documents)), key=lambda line: line.state is not State.wrong)
     yield from lines[:SHOWN]
     if more := lines[SHOWN:]:
         state = State.wrong if any(line.state is State.wrong for line in more) else State.note

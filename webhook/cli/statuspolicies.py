@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from webhook.cli.statuslines import Line, State, bounded, conditions, shown, text_of, title
+from webhook.cli.statuslines import Line, State, bounded, conditions, guarded, shown, text_of, title
 from webhook.policy.document import API_VERSION
 from webhook.policy.schema import EXCEPTIONS, RESOURCES
 
@@ -33,7 +33,8 @@ async def policies(kube: "Kube", _installation: "Installation", _now: dt.datetim
     for line in bounded("policies", found, _about_policy):
         yield line
     held, waiting = bounded("keys", found, _about_keys), bounded("rollouts", found, _about_rollout)
-    for line in (*held, *_on_duty(found), *waiting, *_running(found)):
+    on_duty, running = guarded("on duty", _on_duty(found)), guarded("running", _running(found))
+    for line in (*held, *on_duty, *waiting, *running):
         yield line
 
 
@@ -106,7 +107,7 @@ def _denied(policy: "Document") -> int:
 
 
 def _example(policy: "Document") -> str:
-    examples = ((policy.get("status") or {}).get("preview") or {}).get("examples") or ()
+    examples = ((policy.get("status") or {}).get("verdicts") or {}).get("examples") or ()
     return f": {shown(examples[0], _EXAMPLE)}" if examples else ""
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from webhook.cli import cluster, hosting, local
+from webhook.cli import cluster, hosting, local, whatruns
 from webhook.cli.cluster import Context, Kubeconfig, Seen
 from webhook.cli.clusterregistries import cluster_registries
 from webhook.cli.local import Home, PlainHTTP, RegistriesFile, TokenModules, TokenPins, TufRoot, TufUrl
 from webhook.cli.output import Output, by_image, exit_code, headline
+from webhook.cli.statuslines import conditions, shown
 from webhook.image import parse_reference
 from webhook.judge import explain
 from webhook.judge.aside import set_aside
@@ -41,7 +42,7 @@ Policies, keys and exceptions are read with your kubeconfig, and judged as at ad
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The judgements of one question, the policies that were set aside by image, and what containers run by image."""
+    """The judgements of one question, the policies that were set aside by image, and what is to be said of what runs by image."""
 
     title: str
     seen: Seen
@@ -125,10 +126,11 @@ async def _explained(kube: "Kube", options: local.Options, what: str, who: Workl
         judge = hosting.composed(seen.store, tools.client, keychain_of, tools.pool, tools.metrics, uses=uses)
         async with judge as decider:
             judgements = await decider.judgements(question, asyncio.get_running_loop().time() + seconds)
+            told = await whatruns.told_of(decider, question, running, judgements, seconds)
     # Of no concern where everything could be read and satisfies.
     if missing is not None and verdict_of(judgements) != "allowed":
         seen = replace(seen, notes=(*seen.notes, missing))
-    return Explained(title, seen, judgements, _aside(seen, question, judgements), running)
+    return Explained(title, seen, judgements, _aside(seen, question, judgements), told)
 
 
 def _aside(seen: Seen, question: Question, judgements: Sequence[Judgement]) -> dict[str, dict[PolicyKey, str]]:
@@ -162,8 +164,8 @@ def _print(explained: Explained) -> None:
                 typer.echo(f"{'':<10}{line}")
         for key, why in sorted(explained.aside.get(image, {}).items(), key=lambda one: str(one[0])):
             typer.echo(f"{'':<10}policy {key} does not count: {why}")
-        if (runs := _runs_another(image, group, explained.running)) is not None:
-            typer.echo(f"{'':<10}{runs}")
+        if image in explained.running:
+            typer.echo(f"{'':<10}{explained.running[image]}")
     for note in _notes(explained):
         typer.echo(f"kubectl-trust: {note}", err=True)
 
@@ -226,21 +228,28 @@ def _required(seen: Seen, key: PolicyKey) -> str:
     return "any of its signers" + (", and every attestation" if spec.get("attestations") else "")
 
 
-def _runs_another(image: str, group: Sequence[Judgement], running: Mapping[str, str]) -> str | None:
-    """What a container runs, where that is not what was judged."""
-    digest = next(filter(None, map(explain.digest_of, group)), None)
-    runs = running.get(image, "")
-    if digest is None or not runs or runs.endswith(digest):
-        return None
-    return f"what runs is {quote(runs)}: another image than the name means now, or one platform's of it"
-
-
 def _notes(explained: Explained) -> list[str]:
     notes = list(explained.seen.notes)
     said = " ".join(explain.sentence(one) for one in explained.judgements if isinstance(one, Ruling))
     if f"may not be read by {cluster.BY_YOU}" in said:
         notes.append("the webhook may read more than you: where it says *not known* because of that, it may well know")
+    notes += dict.fromkeys(filter(None, (_known_there(explained.seen, one) for one in explained.judgements)))
     return notes
+
+
+def _known_there(seen: Seen, judgement: Judgement) -> str | None:
+    """Why the webhook's own verdict may be another: it knows keys that could not be read here, by what the policy's status says."""
+    if not isinstance(judgement, Ruling) or judgement.policy is None or not isinstance(judgement.outcome, Undecided):
+        return None
+    known = seen.policies.standing_of(judgement.policy)
+    if known is None or known.state != "unresolved":
+        return None
+    said = conditions(dict(known.document)).get("SignersResolved", {})
+    if said.get("status") != "True" or said.get("observedGeneration") != known.document["metadata"].get("generation"):
+        return None
+    if said.get("reason") == "KeysHeld":
+        return f"policy {judgement.policy}: the webhook judges by keys that it holds, so that its verdict may be another: {shown(said.get('message'))}"
+    return f"policy {judgement.policy}: the webhook says that it knows all keys, so that its verdict may be another"
 
 
 def _as_json(explained: Explained) -> dict[str, object]:

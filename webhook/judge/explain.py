@@ -136,9 +136,15 @@ def logged(ruling: Ruling) -> tuple[str, ...]:
 
 
 def ends(ruling: Ruling) -> str | None:
-    """With what an image that is allowed will not be any more; None: with nothing that is known."""
+    """With what an image that is allowed will not be any more, by what was read; None: with nothing that is known.
+
+    Evidence that was not read may last longer; what issuers say of revocation is no part of it, and may end it any day.
+    """
     end = ruling.outcome.ends if isinstance(ruling.outcome, Allowed) else None
-    return None if end is None else f"allowed until {rfc3339(end.at)} at least, when this ends: {end.what}"
+    if end is None:
+        return None
+    until = f"by the signatures that were read allowed until {rfc3339(end.at)}, when this ends: {end.what}"
+    return f"{until}; revocation lists and OCSP answers, where they count, are renewed by others"
 
 
 def details(ruling: Ruling) -> list[str]:

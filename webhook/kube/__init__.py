@@ -29,6 +29,11 @@ class KubeError(Exception):
         return self.status in {401, 403}
 
     @property
+    def is_invalid(self) -> bool:
+        """What the object would be is none that the API server keeps."""
+        return self.status == 422
+
+    @property
     def is_busy(self) -> bool:
         """The API server has too much to do, or gives no answer: asking it more makes it worse."""
         return self.status in {0, 429} or self.retry_after is not None

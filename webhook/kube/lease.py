@@ -62,6 +62,8 @@ class Lease:
                 working.cancel()
                 await asyncio.gather(working, return_exceptions=True)
             _log.info("%s leads no longer", self._identity)
+            # Work that fails at once would otherwise be begun, and ask, as fast as the API server answers.
+            await asyncio.sleep(RENEW)
 
     async def release(self) -> None:
         """Lets another replica lead at once, on the way out."""

@@ -8,18 +8,18 @@ import asyncio
 import base64
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from webhook.kube import KubeError
 from webhook.kube.client import Document, Kube
 from webhook.operator.certificates import Data, bundle
-from webhook.operator.duty import Duty, fault_of
+from webhook.operator.duty import Duty, Fault, fault_of
 from webhook.operator.installation import Installation
 from webhook.operator.owned import owner_of
+from webhook.operator.wanted import configurations_in, paths_of
 from webhook.parsing import Invalid
-from webhook.yamltext import read_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +29,6 @@ _UNREACHED: Final = dt.timedelta(seconds=30)
 """Ready for so long, replicas are believed to be reachable although this one reaches none: not every network leads a Pod to itself."""
 _LOOKS: Final = 5
 """How often somebody may make again what is taken away."""
-_API: Final = "/apis/admissionregistration.k8s.io/v1"
-COLLECTIONS: Final[Mapping[str, str]] = {
-    "MutatingWebhookConfiguration": f"{_API}/mutatingwebhookconfigurations",
-    "ValidatingWebhookConfiguration": f"{_API}/validatingwebhookconfigurations",
-}
-"""Where each kind of configuration is, in the order in which they are made."""
 
 
 @dataclass(slots=True)
@@ -68,20 +62,35 @@ class Configurations:
 
     async def _keep(self, data: Data | None, now: dt.datetime) -> None:
         await self._follow_owner()
-        wanted = configurations_in(await self.kube.get(self.installation.configuration_path))
+        try:
+            wanted = configurations_in(await self.kube.get(self.installation.configuration_path), self.installation)
+        except Invalid as e:
+            # Nothing of it: what is in place was installed by somebody, and this by nobody knows whom.
+            await self._leave(e, now)
+            return
         if not wanted:
-            await self.duty.stopped(now)
+            await self._leave(None, now)
         failed: KubeError | None = None
+        make = True
         for path, written in wanted:
+            # What was there is put back, whatever is wrong with the other: only what is made has to wait for it.
             try:
-                if not await self._keep_one(path, written, data, now, make=failed is None):
-                    break
+                make = await self._keep_one(path, written, data, now, make=make) and make
             except KubeError as e:
-                # What was there is put back, whatever is wrong with the other: only what is made has to wait for it.
+                make = False
                 failed = failed or e
                 self.duty.failed(written["kind"], e)
         if failed is not None:
             raise failed
+
+    async def _leave(self, wrong: Invalid | None, now: dt.datetime) -> None:
+        """Looks at what nobody keeps."""
+        faults: dict[str, Fault | None] = {}
+        for kind, path in paths_of(self.installation).items():
+            found = await self.kube.get(path)
+            _, last = self._applied.get(path, (None, None))
+            faults[kind] = fault_of(found, last or {"webhooks": []})
+        await self.duty.unkept(faults, wrong, now)
 
     async def _keep_one(self, path: str, written: Document, data: Data | None, now: dt.datetime, *, make: bool) -> bool:
         """False if it is not there yet, nor to be made by now. `make`: it may be made where it has not been yet."""
@@ -89,9 +98,10 @@ class Configurations:
         # Until its authorities are known below, any will do.
         self.duty.looked(written, found, fault_of(found, written))
         # One that was there and is gone was taken by somebody: no node has to learn the way.
-        if found is None and path not in self._applied and not (make and await self._is_settled(now)):
+        is_first = found is None and path not in self._applied
+        if is_first and not (make and await self._is_settled(now)):
             until = "replicas answer" if make else "the other is there"
-            self.duty.hindered(written["kind"], "waiting", f"it is made as soon as {until}")
+            self.duty.hindered(written["kind"], "waiting", f"it is made as soon as {until}", is_first=True)
             return False
         desired = self._desired(written, found, data, now)
         if desired is not None:
@@ -100,7 +110,8 @@ class Configurations:
             self.duty.hindered(written["kind"], "going", "the release is being removed")
         else:
             secret = f"{self.installation.namespace}/{self.installation.secret}"
-            self.duty.hindered(written["kind"], "authority", f"Secret {secret} has no ca.crt to publish")
+            why = f"Secret {secret} has no ca.crt to publish"
+            self.duty.hindered(written["kind"], "authority", why, is_first=is_first)
         return True
 
     async def _follow_owner(self) -> None:
@@ -128,6 +139,10 @@ class Configurations:
         _, last = self._applied.get(path, (None, None))
         if await self._apply(path, found, desired):
             await self._take_back_if_going(path)
+            if found is None and last is None:
+                # It was made, and not put back: what counts is how it is now.
+                made = await self.kube.get(path)
+                self.duty.looked(desired, made, fault_of(made, desired))
             if fault is not None and last == desired:
                 await self.duty.changed(kind, desired["metadata"]["name"], fault, now)
         elif fault is not None:
@@ -142,7 +157,14 @@ class Configurations:
             return False
         if found is not None and last == desired:
             _log.warning("%s was changed by somebody else; it is put back", path)
-        applied = await self.kube.apply(path, desired)
+        try:
+            applied = await self.kube.apply(path, desired)
+        except KubeError as e:
+            if found is None or not e.is_invalid:
+                raise
+            # What somebody else wrote does not go together with ours: a `url`, which stays beside our `service` when it is applied.
+            await self.kube.merge(path, {"webhooks": desired["webhooks"]})
+            applied = await self.kube.apply(path, desired)
         if fault_of(applied, desired) is not None:
             # What others have added stays theirs when it is applied, a condition of their own for example; the list as a whole is not.
             applied = await self.kube.merge(path, {"webhooks": desired["webhooks"]})
@@ -209,37 +231,15 @@ class Configurations:
         )
 
 
-def configurations_in(config_map: Document | None) -> list[tuple[str, Document]]:
-    """The configurations in the chart's ConfigMap with their paths, in the order in which they are made; none if it is wrong."""
-    text = ((config_map or {}).get("data") or {}).get("configuration.yaml")
-    if text is None:
-        return []
-    try:
-        documents = read_yaml(text.encode(), "configuration.yaml")
-    except Invalid as e:
-        _log.error("the webhook configurations in the ConfigMap cannot be read: %s", e)
-        return []
-    by_kind = {document.get("kind"): document for document in documents if isinstance(document, dict)}
-    if len(by_kind) < len(documents) or not by_kind.keys() <= COLLECTIONS.keys():
-        _log.error("the webhook configurations in the ConfigMap are not one of each kind: %s", ", ".join(COLLECTIONS))
-        return []
-    return [
-        (f"{collection}/{by_kind[kind]['metadata']['name']}", by_kind[kind])
-        for kind, collection in COLLECTIONS.items()
-        if kind in by_kind
-    ]
-
-
 async def withdraw(kube: Kube, installation: Installation, pause: float = 1.0) -> None:
     """Takes the webhook configurations away, and with them all judgement: the first step of removing a release.
 
     Looks again until none has been there for `pause` seconds: a leader that had read what is wanted before may write it once more, and
     takes that back.
     """
-    written = configurations_in(await kube.get(installation.configuration_path))
     # First what tells the leader to make them again.
     await kube.delete(installation.configuration_path)
-    left = [path for path, _ in reversed(written)]
+    left = list(reversed(paths_of(installation).values()))
     for _ in range(_LOOKS):
         for path in left:
             await kube.delete(path)

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from webhook import limits
 from webhook.kube import KubeError
 from webhook.kube.client import FIELD_MANAGER, Document, Kube
 from webhook.observe.metrics import CONFIGURATIONS, ConfigurationFault, Metrics
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
-from webhook.operator.onduty import Looks, OnDuty, Trouble
-from webhook.parsing import quote
+from webhook.operator.onduty import FIRST, STANDS, Looks, OnDuty, Trouble
+from webhook.parsing import Invalid, quote
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ _REASONS: Final[Mapping[ConfigurationFault, str]] = {
 _WORDS: Final[Mapping[ConfigurationFault, str]] = {
     "missing": "is missing", "weakened": "is weakened", "stale_authority": "names authorities of long ago",
 }  # fmt: skip
+_RIGHTS: Final = "`helm upgrade` (Helm 4: with --force-conflicts)"
+"""What helps where rights were cut: Helm 4 leaves what somebody else has written unless it is forced to."""
 _SHOWN: Final = 5
 """Fields that a condition names."""
 
@@ -98,6 +101,8 @@ class _Seen:
     fails_open: bool = False
     hindrance: tuple[str, str] | None = None
     """Why it is not put back: in one word, and in a sentence."""
+    is_first: bool = False
+    """Whether it is not there because it has not been made yet, as far as is known."""
 
     def trouble(self) -> Trouble | None:
         """What is to be told, and what helps."""
@@ -107,7 +112,7 @@ class _Seen:
         what = f"{self.title} {_WORDS[self.fault.word]}{f': {where}' if where else ''}"
         by = f" by {self.writer}: stop that" if self.writer else ": the API server's audit log says by whom"
         word, why = self.hindrance or ("", f"it is put back, and changed again{by}")
-        return Trouble(_REASONS[self.fault.word], f"{what}; {why}", word)
+        return Trouble(_REASONS[self.fault.word], f"{what}; {why}", word, stands=FIRST if self.is_first else STANDS)
 
 
 @dataclass(slots=True)
@@ -136,7 +141,7 @@ class Duty:
     def looked(self, written: Document, found: Document | None, fault: Fault | None) -> None:
         """What a look at a configuration has shown; `written` is what is wanted there."""
         kind = written["kind"]
-        self.metrics.in_place.labels(CONFIGURATIONS[kind]).set(fault is None)
+        self._show(kind, fault is None)
         self._seen[kind] = _Seen(
             f"{kind} {written['metadata']['name']}",
             fault,
@@ -144,21 +149,25 @@ class Duty:
             any(one.get("failurePolicy") == "Ignore" for one in written["webhooks"]),
         )
 
-    def hindered(self, kind: str, word: str, why: str) -> None:
-        """A configuration of this kind is not put back."""
+    def hindered(self, kind: str, word: str, why: str, *, is_first: bool = False) -> None:
+        """A configuration of this kind is not put back; `is_first`: or not made yet."""
         if kind in self._seen:
             self._seen[kind].hindrance = (word, why)
+            self._seen[kind].is_first = is_first
 
     def failed(self, kind: str, error: KubeError) -> None:
         """The API server does not let us put it back."""
         if error.is_forbidden:
-            right = f"`helm upgrade` gives ClusterRole {self.installation.owner} its rights again"
+            right = f"{_RIGHTS} gives ClusterRole {self.installation.owner} its rights again"
             self.hindered(kind, "forbidden", f"it cannot be put back ({error}): {right}")
         else:
             self.hindered(kind, "failing", f"it is not put back yet ({error})")
 
     async def ended(self, now: dt.datetime, error: KubeError | None = None) -> None:
         """The look is over. `error`: it was cut short, so that what it has not shown is not known."""
+        if error is not None:
+            for kind in CONFIGURATIONS.keys() - self._seen.keys():
+                self._show(kind, None)
         troubles = [trouble for trouble in (one.trouble() for one in self._seen.values()) if trouble is not None]
         if troubles:
             order = list(_REASONS.values())
@@ -166,7 +175,7 @@ class Duty:
         elif error is None and self._seen:
             self._looks.well(_in_place(self._seen), now)
         elif error is not None and error.is_forbidden:
-            text = f"whether API servers ask us cannot be seen ({error}): `helm upgrade` gives the rights again"
+            text = f"whether API servers ask us cannot be seen ({error}): {_RIGHTS} gives the rights again"
             await self._ill([Trouble("WebhookConfigurationUnreadable", text, status="Unknown")], now)
 
     async def cut_short(self, now: dt.datetime, error: KubeError) -> None:
@@ -174,13 +183,19 @@ class Duty:
         self.begun()
         await self.ended(now, error)
 
-    async def stopped(self, now: dt.datetime) -> None:
-        """Nothing is wanted: judgement is switched off, or the release is going."""
-        for configuration in CONFIGURATIONS.values():
-            self.metrics.in_place.labels(configuration).set(0)
-        where = f"{self.installation.namespace}/{self.installation.configuration}"
-        text = f"ConfigMap {where} does not say what is wanted: all judgement is stopped until `helm upgrade --install` writes it again"
-        await self._ill([Trouble("JudgementStopped", text)], now)
+    async def unkept(self, faults: Mapping[str, Fault | None], wrong: Invalid | None, now: dt.datetime) -> None:
+        """Nobody keeps what is there. `faults`: as far as it is known what was there; `wrong`: what the ConfigMap has, if it is there."""
+        for kind, fault in faults.items():
+            # Of one that is there nobody knows what it should be.
+            self._show(kind, None if fault is None else False)
+        await self._ill([trouble_of_unkept(faults, wrong, self.installation)], now)
+
+    def _show(self, kind: str, in_place: bool | None) -> None:
+        """In the gauge; None while that is not known."""
+        if in_place is None:
+            self.metrics.in_place.remove(CONFIGURATIONS[kind])
+        else:
+            self.metrics.in_place.labels(CONFIGURATIONS[kind]).set(in_place)
 
     async def _ill(self, troubles: Sequence[Trouble], now: dt.datetime) -> None:
         """What stands is told once, beside what says so as long as it does."""
@@ -219,6 +234,26 @@ class Duty:
             await self.kube.create(*warning(about, reason, text, now))
         except KubeError as e:
             _log.info("the Event %s was not written: %s", reason, e)
+
+
+def trouble_of_unkept(faults: Mapping[str, Fault | None], wrong: Invalid | None, installation: Installation) -> Trouble:
+    """What to tell where no ConfigMap says what is wanted, or one that cannot be used (`wrong`): it is not always that nobody judges."""
+    name = installation.service
+    what = [f"{kind} {name} {_WORDS[fault.word]}" for kind, fault in faults.items() if fault is not None]
+    stopped = faults["ValidatingWebhookConfiguration"] == Fault("missing")
+    state = (
+        "all judgement is stopped"
+        if stopped
+        else "API servers ask by the webhook configurations that are there, and what is changed in them stays so"
+    )
+    where = f"ConfigMap {installation.namespace}/{installation.configuration}"
+    cause = (
+        f"{where} is missing: `helm upgrade --install` writes it again"
+        if wrong is None
+        else f"{where} cannot be used ({quote(wrong, limits.MAX_TEXT)}): delete it, and `helm upgrade --install` writes it again"
+    )
+    reason = "JudgementStopped" if stopped else "ConfigurationMissing" if wrong is None else "ConfigurationUnusable"
+    return Trouble(reason, "; ".join([state, *what, cause]), "; ".join([*what, str(wrong)]))
 
 
 def _in_place(seen: Mapping[str, _Seen]) -> str:

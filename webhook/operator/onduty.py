@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-_STANDS: Final = dt.timedelta(seconds=10)
+STANDS: Final = dt.timedelta(seconds=10)
 """For how long every look must have shown a fault: the leader puts back what it finds, and looks again five seconds later."""
+FIRST: Final = dt.timedelta(minutes=2)
+"""The same for what is being made for the first time: it waits for replicas, and every installation begins so. As long as the alert waits."""
 _AGAIN: Final = dt.timedelta(minutes=10)
 """How soon after the one before a fault comes again."""
 _CALM: Final = dt.timedelta(minutes=1)
@@ -30,12 +32,16 @@ class OnDuty:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What a look has shown that is not as it was installed. `hindrance`: why it is not put back, in one word; empty if it is."""
+    """What a look has shown that is not as it was installed.
+
+    `hindrance`: why it is not put back, in one word; empty if it is. `stands`: for how long it must have been shown to be told.
+    """
 
     reason: str
     message: str
     hindrance: str = ""
     status: Literal["False", "Unknown"] = "False"
+    stands: dt.timedelta = STANDS
 
     def is_like(self, other: "Trouble | None") -> bool:
         """Whether it is the same to be told: the texts of errors may differ each time."""
@@ -75,11 +81,14 @@ class Looks:
         if not worst.is_like(self._shown):
             self._like_since = now
         self._shown, self._last = worst, now
-        stands = now - (self._since if self._told is None else self._like_since) >= _STANDS
+        stands = now - (self._since if self._told is None else self._like_since) >= min(one.stands for one in troubles)
         if worst.is_like(self._told) or not stands:
             return False
         if self._told is None:
             self._comes_again = now - self._over < _AGAIN
         self._told = worst
-        self.condition = OnDuty(worst.status, worst.reason, ". ".join(one.message for one in troubles))
+        text = ". ".join(one.message for one in troubles)
+        if self._comes_again:
+            text += f". It has come again: believed to be over after {_CALM.seconds} s in which no look shows it"
+        self.condition = OnDuty(worst.status, worst.reason, text)
         return True

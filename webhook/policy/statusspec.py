@@ -78,6 +78,13 @@ class VerdictCounts(Struct, frozen=True, kw_only=True):
     denied: Annotated[Count, Meta(description="They do not.")] = 0
     undecided: Annotated[Count, Meta(description="They could not be verified.")] = 0
     excused: Annotated[Count, Meta(description="An exception lets them past.")] = 0
+    examples: Annotated[
+        list[Annotated[str, Meta(max_length=limits.MAX_EXAMPLE)]],
+        Meta(
+            max_length=limits.MAX_EXAMPLES,
+            description="Some that are denied, then some that could not be verified: a Pod, and the reason.",
+        ),
+    ] = []
 
 
 class Preview(Struct, frozen=True, kw_only=True, rename="camel"):
