@@ -293,6 +293,76 @@ async def test_w02_nothing_is_judged_before_it_is_known_what_admission_judges(la
     assert not lab.rescan.drifts
 
 
+@pytest.mark.parametrize("change", ["missing", "made anew", "weakened"])
+async def test_m11_what_came_in_while_nobody_was_asked_is_not_evicted(lab: Lab, change: str) -> None:
+    lab.policy(onDrift="evict")
+    signed, evil = lab.image(key("a"), tag="v2"), lab.image(content=b"evil")
+    await lab.step()
+    lab.passes()
+    lab.look()
+    lab.passes(2)
+    # Two seconds after the last look: nobody here knows yet that anything is wrong.
+    configuration = lab.kube.objects[CONFIGURATION]
+    lab.kube.remove(CONFIGURATION)
+    lab.pod(running=evil, name="gap")
+    lab.pod(f"{HOST}/app@{signed}", evil, name="stranger")
+    await lab.rescan.step()
+    assert [one.name for one in lab.rescan.drifts.values()] == ["stranger"]
+    if change != "missing":
+        # Back before the next look, which sees by the version of the object that something was.
+        metadata = dict(configuration["metadata"])
+        if change == "made anew":
+            del metadata["uid"]
+        lab.kube.put(CONFIGURATION, {**configuration, "metadata": metadata})
+    lab.passes(3)
+    await lab.step()
+    lab.kube.put(CONFIGURATION, configuration)
+    for _ in range(20):
+        lab.passes(5)
+        await lab.step()
+    assert lab.endings("gap") == ["denied"]
+    assert lab.kube.evicted == ["stranger"]
+    # What comes later was admitted by the policy alone again.
+    lab.pod(running=evil, name="late")
+    await lab.step()
+    assert lab.kube.evicted == ["stranger", "late"]
+
+
+async def test_m11_nobody_is_accused_before_it_was_looked_whether_all_was_in_place(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.look()
+    lab.passes(2)
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.rescan.step()
+    assert not lab.rescan.drifts
+    lab.passes(3)
+    lab.look()
+    lab.passes(3)
+    await lab.rescan.step()
+    assert [one.name for one in lab.rescan.drifts.values()] == ["web"]
+
+
+@pytest.mark.parametrize("how", ["another image", "other labels"])
+async def test_m11_nothing_is_inferred_from_the_age_of_a_pod_that_was_changed_since(lab: Lab, how: str) -> None:
+    lab.policy(onDrift="evict")
+    evil = lab.image(content=b"evil")
+    await lab.step()
+    lab.passes()
+    image = f"{HOST}/app:v0" if how == "another image" else f"{HOST}/app:v1"
+    lab.pod(image)
+    await lab.step()
+    # Admitted at a time of which the age of the Pod says nothing.
+    if how == "other labels":
+        lab.kube.objects["/api/v1/namespaces/shop/pods/web"]["metadata"]["labels"] = {"app": "web"}
+    lab.pod(running=evil)
+    lab.pod(running=evil, name="bad")
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert lab.kube.evicted == ["bad"]
+
+
 @pytest.mark.parametrize(
     ("good", "created", "seen", "since", "drifted"),
     [

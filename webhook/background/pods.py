@@ -6,6 +6,7 @@ Deployment differ in name and uid only.
 
 import asyncio
 import logging
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/pods"
 _AGAIN_SECONDS: Final = 2.0
+LONG_AGO: Final = -math.inf
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
@@ -106,7 +108,7 @@ _UNPACK: Final = msgspec.msgpack.Decoder(
 class Pod:
     """One Pod. `created` and `seen` are seconds since the epoch; `seen`: since when it was seen to run what it runs.
 
-    `owner`: the uid of its controller, or its own; as the Pod says, so it means something in its namespace only. `good`: by image, the digest that ran and was in order when it was judged last; None where none has.
+    `created` is `LONG_AGO` if somebody has changed since by what it is judged. `owner`: the uid of its controller, or its own; as the Pod says, so it means something in its namespace only. `good`: by image, the digest that ran and was in order when it was judged last; None where none has.
     """
 
     namespace: str
@@ -192,7 +194,7 @@ class Pods:
         if before is not None:
             if before.sight == pod.sight:
                 return
-            pod = replace(pod, good=before.good if _same_images(before.sight, pod.sight) else ())
+            pod = _since_before(before, pod)
             self._drop(before)
         elif len(self.by_uid) >= limits.MAX_PODS:
             if not self._left_out:
@@ -267,6 +269,8 @@ class Pods:
         return version
 
 
-def _same_images(one: bytes, other: bytes) -> bool:
-    """Whether the same containers stand in both with the same images, whatever runs in them."""
-    return Sight.unpack(one).question.images == Sight.unpack(other).question.images
+def _since_before(before: Pod, pod: Pod) -> Pod:
+    """A Pod, with what is known of it from before. What was asked about it anew was admitted, or not, at a time that nobody here knows."""
+    was, now = Sight.unpack(before.sight).question, Sight.unpack(pod.sight).question
+    good = before.good if was.images == now.images else ()
+    return replace(pod, good=good, created=before.created if was == now else LONG_AGO)

@@ -31,6 +31,8 @@ from webhook.verdict import PolicyKey
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
+_EARLY_SECONDS: Final = 6.0
+"""A little more than between two looks at the webhook configurations."""
 _SCOPE_SECONDS: Final = 30.0
 _AFTER_END: Final = timedelta(seconds=1)
 """At the very end most things still hold."""
@@ -175,7 +177,7 @@ class Rescan:
         now = self.clock().timestamp()
         if now - self._scope_read >= _SCOPE_SECONDS or self.scope.selector is None:
             self._scope_read = now
-            if await self.scope.read(now):
+            if await self.scope.read():
                 self._all()
 
     def _notice(self) -> None:
@@ -398,8 +400,15 @@ class Rescan:
                 else:
                     self.drifts[pod.uid, where] = drift
             pod.good = comparison.good(pod)
+        self._look_later(packed, comparison)
+
+    def _look_later(self, packed: bytes, comparison: Comparison) -> None:
+        """Judges it again soon, if something could not be read, or is not known yet."""
+        sight, found = comparison.sight, comparison.found
+        if comparison.is_early:
+            self._again[packed] = min(self.clock().timestamp() + _EARLY_SECONDS, self._again.get(packed, math.inf))
         unread = found.unread | comparison.unread
-        if unread or not result.is_settled:
+        if unread or not found.result.is_settled:
             self._try_again(packed)
         else:
             self._tries.pop(packed, None)
@@ -414,8 +423,9 @@ class Rescan:
         known = self._in_force.get(key)
         if known is None:
             return None
-        since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
-        return Admitting(since, known.policy.terms.afterwards.on_drift)
+        standing = self.scope.standing
+        since = max(known.since, self._began or 0.0, standing.since, _ends(known.policy))
+        return Admitting(since, standing.until, known.policy.terms.afterwards.on_drift)
 
 
 def _ends(policy: Policy) -> float:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from webhook.operator.exceptions import Exceptions
     from webhook.operator.installation import Installation
     from webhook.operator.policies import Policies
+    from webhook.operator.standing import Standing
     from webhook.operator.uses import ClusterUses
 
 HELP: Final = """Run the webhook in a cluster: what the chart's Deployment runs.
@@ -212,7 +213,9 @@ async def _operate(
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
         end_leading = background(
-            lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs.work))
+            lease.lead(
+                _leading(kube, policies, uses.exceptions, installation, metrics, what_runs.standing, what_runs.work)
+            )
         )
         background(await _keep(kube, installation, kept, remote))
         background(_following(kube, installation, policies, uses.exceptions, store, metrics, stopping))
@@ -313,6 +316,7 @@ def _leading(
     exceptions: "Exceptions",
     installation: "Installation",
     metrics: Metrics,
+    standing: "Standing",
     what_runs: Callable[[], Coroutine[Any, Any, None]],
 ) -> Callable[[], Coroutine[Any, Any, None]]:
     """What a replica does for as long as it leads. `what_runs`: what it does about that."""
@@ -320,7 +324,7 @@ def _leading(
     from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
 
-    duty = Duty(kube, installation, metrics)
+    duty = Duty(kube, installation, metrics, standing)
     leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica, duty)
     statuses = ExceptionStatuses(kube, exceptions, policies.in_force.keys, hosting.now)
     return lambda: _leads(metrics, leader.work, statuses.work, what_runs)
