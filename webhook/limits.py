@@ -413,6 +413,9 @@ MAX_RESCAN_AGAIN_SECONDS: Final = 3600.0
 DRIFT_MARGIN: Final = 10.0
 """Seconds by which a Pod must be younger than its policy to have been admitted by it: replicas learn of a policy within two seconds, and
 clocks differ."""
+MAX_PAST_EXCUSES: Final = 10_000
+"""Policies and namespaces of which the leader knows until when an exception was in force that is gone: beyond them the latest of those that were
+forgotten counts as everybody's."""
 MAX_COMPARED: Final = 32
 """Images of an index whose configurations are read to tell whether what runs is one of them."""
 MAX_EVICTIONS: Final = 10

@@ -18,11 +18,13 @@ from webhook.verdict import PolicyKey
 class Admitting:
     """A policy in force, as one that lets Pods in: from `since` on it has, as it is, and nothing else beside it; that is known up to `until`.
 
-    Both in seconds since the epoch. `follows`: what follows drift.
+    Both in seconds since the epoch. `follows`: what follows drift. `by_age`: what is younger was admitted by it because it was verified, and not
+    because it could not be (`onOutage: warn`).
     """
 
     since: float
     until: float
+    by_age: bool
     follows: OnDrift
 
 
@@ -107,6 +109,8 @@ class Comparison:
                 if line.ending != "denied" or not has_drifted(
                     digest, good, created=pod.created, seen=pod.seen, since=policy.since
                 ):
+                    continue
+                if good is None and not policy.by_age:
                     continue
                 if (pod.created if good is None else pod.seen) > policy.until:
                     self.is_early = True

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from webhook import limits
+from webhook.background.beside import Beside
 from webhook.background.comparison import Admitting, Comparison
 from webhook.background.drift import Drift
 from webhook.background.examine import Asked, Examiner, Result
@@ -95,7 +97,10 @@ class Rescan:
     _tries: dict[bytes, float] = field(default_factory=dict)
     """How long what could not be verified was not tried again, the last time. Seconds."""
     _snapshot: Snapshot | None = None
+    _beside: Beside = field(default_factory=Beside)
     _in_force: dict[PolicyKey, _InForce] = field(default_factory=dict)
+    _others_since: float = -math.inf
+    """Since when no policy was written or taken away: a fallback speaks where others do not."""
     _began: float | None = None
     _scope_read: float = 0.0
     _round_began: datetime | None = None
@@ -191,6 +196,8 @@ class Rescan:
         if snapshot is not before:
             self._snapshot = snapshot
             self._age(snapshot, now.timestamp())
+            if before is not None:
+                self._beside.changed(before, snapshot, self.scope.includes, now.timestamp())
             touched = _touched(before, snapshot)
             if touched is None:
                 self._all()
@@ -213,10 +220,12 @@ class Rescan:
             known = self._in_force.get(key)
             if known is None or not _demands_the_same(known.policy, policy):
                 self._in_force[key] = _InForce(policy, now)
+                self._others_since = now
             else:
                 known.policy = policy
         for key in self._in_force.keys() - policies.keys():
             del self._in_force[key]
+            self._others_since = now
             self.denied_at.pop(key, None)
         ends = (_ends(policy) for policy in policies.values())
         self._promotion = min((end for end in ends if end > now), default=math.inf)
@@ -392,7 +401,7 @@ class Rescan:
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
         self._look_when_it_ends(packed, result)
-        comparison = Comparison(self.asked, sight, found, self._admitting)
+        comparison = Comparison(self.asked, sight, found, partial(self._admitting, sight.question.who.namespace))
         for pod in list(self.pods.sights.get(packed, {}).values()):
             async for where, drift in comparison.drifts(pod):
                 if drift is None:
@@ -419,13 +428,17 @@ class Rescan:
                 ", ".join(sorted(unread)),
             )
 
-    def _admitting(self, key: PolicyKey) -> Admitting | None:
+    def _admitting(self, namespace: str, key: PolicyKey) -> Admitting | None:
         known = self._in_force.get(key)
         if known is None:
             return None
         standing = self.scope.standing
-        since = max(known.since, self._began or 0.0, standing.since, _ends(known.policy))
-        return Admitting(since, standing.until, known.policy.terms.afterwards.on_drift)
+        beside = self._beside.until(self.store.snapshot, namespace, key, self.clock().timestamp())
+        since = max(known.since, self._began or 0.0, standing.since, _ends(known.policy), beside)
+        if known.policy.scope.fallback:
+            since = max(since, self._others_since)
+        terms = known.policy.terms
+        return Admitting(since, standing.until, terms.on_outage.action != "warn", terms.afterwards.on_drift)
 
 
 def _ends(policy: Policy) -> float:
