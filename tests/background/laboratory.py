@@ -189,7 +189,7 @@ class Lab:
         """The leader looks once."""
         self.look()
         await self.rescan.step()
-        await self.consequences.follow(list(self.rescan.drifts.values()))
+        await self.consequences.follow(self.rescan.followed())
         for uid in list(self.pods.by_uid):
             pod = self.pods.by_uid[uid]
             if f"{PATH.removesuffix('/pods')}/namespaces/{pod.namespace}/pods/{pod.name}" not in self.kube.objects:

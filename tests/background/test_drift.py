@@ -509,6 +509,44 @@ async def test_m09_a_fallback_has_not_admitted_what_another_policy_spoke_about_t
     assert lab.kube.evicted == ["late"]
 
 
+async def test_r04_who_was_deleted_is_judged_while_it_runs_and_never_evicted(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    good, evil = lab.image(key("a")), lab.image(content=b"evil")
+    lab.kube.budget = False
+
+    def deleted(name: str, running: Digest, *, runs: bool = True) -> None:
+        lab.kube.objects[f"/api/v1/namespaces/shop/pods/{name}"]["metadata"]["deletionTimestamp"] = (
+            "2026-11-01T13:00:00Z"
+        )
+        state = {"running": {"startedAt": "2026-11-01T12:00:00Z"}} if runs else {"terminated": {"exitCode": 0}}
+        image_id = f"{HOST}/app@{running}"
+        lab.pod(running=running, name=name, containerStatuses=[{"name": "main", "imageID": image_id, "state": state}])
+
+    lab.pod(running=good)
+    lab.pod(running=evil, name="bad")
+    await lab.step()
+    assert len(lab.rescan.drifts) == 1
+    lab.kube.budget = True
+    deleted("web", good)
+    deleted("bad", evil)
+    lab.passes(limits.EVICT_AGAIN_SECONDS)
+    await lab.step()
+    assert [one.name for one in lab.rescan.drifts.values()] == ["bad"]
+    assert lab.kube.evicted == []
+    # It runs on for as long as it is given, whatever is said of it by then.
+    lab.policy(onDrift="evict", deny={"digests": [good]})
+    lab.passes()
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert lab.states() == {"denied": 2}
+    assert lab.kube.evicted == []
+    for name, running in (("web", good), ("bad", evil)):
+        deleted(name, running, runs=False)
+    assert not lab.pods.by_uid
+
+
 @pytest.mark.parametrize("how", ["another image", "other labels"])
 async def test_m11_nothing_is_inferred_from_the_age_of_a_pod_that_was_changed_since(lab: Lab, how: str) -> None:
     lab.policy(onDrift="evict")

@@ -32,9 +32,14 @@ LONG_AGO: Final = -math.inf
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
+class _State(Struct):
+    running: dict[str, Any] | None = None
+
+
 class _Container(Struct, rename={"image_id": "imageID"}):
     name: str = ""
     image_id: str = ""
+    state: _State | None = None
 
 
 class _Status(Struct, rename="camel"):
@@ -119,6 +124,8 @@ class Pod:
     sight: bytes
     owner: str
     good: tuple[Digest | None, ...] = ()
+    is_leaving: bool = False
+    """Somebody has deleted it, and its containers run on until they have ended."""
 
 
 def running_digest(image_id: str) -> Digest | None:
@@ -134,10 +141,11 @@ def running_digest(image_id: str) -> Digest | None:
 
 
 def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
-    """The Pod of a document; None if it has ended, or is about to. Raises `Invalid`."""
+    """The Pod of a document; None if it has ended, or was deleted and nothing of it runs any more. Raises `Invalid`."""
     found = convert(document, _Pod, "Pod")
     metadata, status = found.metadata, found.status or _Status()
-    if metadata.deletion_timestamp is not None or status.phase in _ENDED:
+    is_leaving = metadata.deletion_timestamp is not None
+    if status.phase in _ENDED or (is_leaving and not _runs(status)):
         return None
     question = read_question("", "Pod", msgspec.json.encode(document), metadata.namespace)
     if question is None:
@@ -162,7 +170,14 @@ def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
         now,
         Sight(question, running).pack(),
         next(owners, metadata.uid),
+        is_leaving=is_leaving,
     )
+
+
+def _runs(status: _Status) -> bool:
+    """Whether its node says of some container that it runs."""
+    of_all = (status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses)
+    return any(one.state is not None and one.state.running is not None for statuses in of_all for one in statuses or ())
 
 
 class Pods:
@@ -193,6 +208,7 @@ class Pods:
         before = self.by_uid.get(pod.uid)
         if before is not None:
             if before.sight == pod.sight:
+                before.is_leaving = pod.is_leaving
                 return
             pod = _since_before(before, pod)
             self._drop(before)

@@ -149,6 +149,12 @@ class Rescan:
         self._forget()
         self._end_round()
 
+    def followed(self) -> list[Drift]:
+        """All drift, with what follows from it now: who was deleted already is not evicted."""
+        pods = self.pods.by_uid
+        leaving = {uid for uid, _ in self.drifts if uid in pods and pods[uid].is_leaving}
+        return [replace(one, follows="report") if one.uid in leaving else one for one in self.drifts.values()]
+
     @property
     def _is_current(self) -> bool:
         return self._snapshot is self.store.snapshot and not self.pods.fresh

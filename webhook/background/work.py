@@ -78,7 +78,7 @@ class Background:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(pods.follow(self.kube))
                 tasks.create_task(rescan.work())
-                tasks.create_task(_repeat(_SECONDS, lambda: consequences.follow(list(rescan.drifts.values()))))
+                tasks.create_task(_repeat(_SECONDS, lambda: consequences.follow(rescan.followed())))
                 tasks.create_task(_repeat(_COUNT_SECONDS, lambda: self._count(rescan)))
                 tasks.create_task(_repeat(_WRITE_SECONDS, lambda: self._write(rescan, *writers)))
         finally:
