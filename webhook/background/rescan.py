@@ -20,7 +20,7 @@ from webhook import limits
 from webhook.background.beside import Beside
 from webhook.background.comparison import Admitting, Comparison
 from webhook.background.drift import Drift
-from webhook.background.examine import Asked, Examiner, Result
+from webhook.background.examine import Asked, Examined, Examiner, Result
 from webhook.background.pods import Pod, Pods, Sight
 from webhook.background.scope import Scope
 from webhook.background.waiting import Waiting
@@ -38,6 +38,10 @@ _EARLY_SECONDS: Final = 6.0
 _SCOPE_SECONDS: Final = 30.0
 _AFTER_END: Final = timedelta(seconds=1)
 """At the very end most things still hold."""
+_LIST_AHEAD: Final = timedelta(hours=7)
+"""Before a revocation list ends, what rests on it is judged again, by the newer one if there is one. Six hours before its end is an alert."""
+_LIST_AGAIN: Final = timedelta(hours=1)
+"""And then as often as a proof is made anew, as long as there is none."""
 _STEP: Final = 200
 """Kinds of Pods judged before whoever writes about them has a turn."""
 
@@ -365,10 +369,13 @@ class Rescan:
         # Should something of it end before then, it is judged then.
         self._again[sight] = min(self.clock().timestamp() + wait, self._again.get(sight, math.inf))
 
-    def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
-        """Judges it again when something of it has ended, unless that is done anyhow by then."""
-        now = self.clock()
-        ends = (later(line.ends.at, _AFTER_END) for line in (*result.runs, *result.written) if line.ends is not None)
+    def _look_when_it_ends(self, sight: bytes, found: Examined) -> None:
+        """Judges it again when something of it has ended, unless that is done anyhow by then; and some hours before, what can be renewed."""
+        now, lines = self.clock(), (*found.result.runs, *found.result.written)
+        ends = [later(line.ends.at, _AFTER_END) for line in lines if line.ends is not None]
+        if found.list_ends is not None:
+            ahead, over = later(found.list_ends, -_LIST_AHEAD), later(found.list_ends, _AFTER_END)
+            ends += [ahead, over, *([now + _LIST_AGAIN] if ahead <= now < over else ())]
         soon = [end.timestamp() for end in ends if now < end < now + self.every]
         if soon:
             self._again[sight] = min([*soon, self._again.get(sight, math.inf)])
@@ -406,7 +413,7 @@ class Rescan:
         for line in (*result.runs, *result.written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
-        self._look_when_it_ends(packed, result)
+        self._look_when_it_ends(packed, found)
         comparison = Comparison(self.asked, sight, found, partial(self._admitting, sight.question.who.namespace))
         for pod in list(self.pods.sights.get(packed, {}).values()):
             async for where, drift in comparison.drifts(pod):
