@@ -311,9 +311,10 @@ PROOF_SECONDS: Final = 3600.0
 """Seconds that a proof resting on a bare key is kept. Correctness does not need it (a changed key is another signer); it
 bounds how long a deleted signature is remembered."""
 LIST_SECONDS: Final = 2 * PROOF_SECONDS
-"""Seconds for which a revocation list is told of after it was last relied on: what still is proven by it is proven anew before."""
+"""Seconds for which a revocation list is told of after it was last relied on: what still is proven by it is proven anew before. By the leader for as long
+as it takes until all that runs is judged again, and this."""
 MAX_LISTS: Final = 1_000
-"""Revocation lists that are told of: an issuer has one, or a few."""
+"""Revocation lists that are told of, those that end first: an issuer has one, or a few."""
 NOW_SECONDS: Final = 30.0
 """Seconds that a proof is kept which rests on a condition about the present time."""
 MAX_PROOFS: Final = 100_000
@@ -413,6 +414,9 @@ MAX_RESCAN_AGAIN_SECONDS: Final = 3600.0
 DRIFT_MARGIN: Final = 10.0
 """Seconds by which a Pod must be younger than its policy to have been admitted by it: replicas learn of a policy within two seconds, and
 clocks differ."""
+MAX_PAST_EXCUSES: Final = 10_000
+"""Policies and namespaces of which the leader knows until when an exception was in force that is gone: beyond them the latest of those that were
+forgotten counts as everybody's."""
 MAX_COMPARED: Final = 32
 """Images of an index whose configurations are read to tell whether what runs is one of them."""
 MAX_EVICTIONS: Final = 10

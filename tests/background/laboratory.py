@@ -27,6 +27,7 @@ from webhook.kube.client import Document
 from webhook.memory.store import PolicyStore
 from webhook.observe.running import RunningMetrics
 from webhook.operator.installation import Installation
+from webhook.operator.standing import Standing
 from webhook.operator.wanted import COLLECTIONS
 from webhook.policy.policy import Policy
 from webhook.verdict import Finding
@@ -107,11 +108,14 @@ class Lab:
         """A new term begins."""
         self.pods = Pods(self.seconds)
         self.pods.listed = True
+        self.standing = Standing()
+        for _ in range(2):
+            self.look()
         self.rescan = Rescan(
             self.pods,
             self.decider,
             self.store,
-            Scope(self.kube, INSTALLATION),
+            Scope(self.kube, INSTALLATION, self.standing),
             dt.timedelta(hours=12),
             lambda: self.now,
         )
@@ -172,10 +176,20 @@ class Lab:
         self.pods.seen(document)
         return document
 
+    def look(self) -> None:
+        """The leader looks at the webhook configuration, as it does every five seconds."""
+        found = self.kube.objects.get(CONFIGURATION)
+        if found is None:
+            self.standing.broken()
+        else:
+            version = ("", found["metadata"]["uid"], found["metadata"]["resourceVersion"])
+            self.standing.well(frozenset({version}), self.seconds())
+
     async def step(self) -> None:
         """The leader looks once."""
+        self.look()
         await self.rescan.step()
-        await self.consequences.follow(list(self.rescan.drifts.values()))
+        await self.consequences.follow(self.rescan.followed())
         for uid in list(self.pods.by_uid):
             pod = self.pods.by_uid[uid]
             if f"{PATH.removesuffix('/pods')}/namespaces/{pod.namespace}/pods/{pod.name}" not in self.kube.objects:

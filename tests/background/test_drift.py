@@ -1,7 +1,9 @@
 """What runs is compared with what was verified (attacks R-04, R-06, R-09; W-02 for what is left out)."""
 
+import datetime as dt
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -9,12 +11,17 @@ from tests.background import laboratory
 from tests.background.laboratory import CONFIGURATION, HOST, Lab
 from tests.fake.registry import EMPTY_CONFIG
 from tests.fake.signing import key, sign_bundle
+from tests.policies import exception, policy
 from webhook import limits
+from webhook.background.beside import Beside
 from webhook.background.contents import contents_of
 from webhook.background.drift import has_drifted
 from webhook.image import Digest
 from webhook.kube import KubeError
+from webhook.memory.store import PolicyStore
+from webhook.policy.exception import TrustException
 from webhook.trust import Unavailable
+from webhook.verdict import PolicyKey
 
 OTHER = Digest(f"sha256:{'7' * 64}")
 
@@ -23,6 +30,19 @@ OTHER = Digest(f"sha256:{'7' * 64}")
 def lab() -> Iterator[Lab]:
     with laboratory.lab() as made:
         yield made
+
+
+def excepting(lab: Lab, **fields: Any) -> TrustException:
+    """An exception for what the lab's images are called, in force from now on."""
+    expires = (lab.now + dt.timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    made = exception(
+        **{
+            "expiresAt": expires,
+            **fields,
+        }
+    )
+    lab.store.put_exception(made)
+    return made
 
 
 async def test_r04_a_tag_that_moved_between_admission_and_start_is_told(lab: Lab) -> None:
@@ -291,6 +311,259 @@ async def test_w02_nothing_is_judged_before_it_is_known_what_admission_judges(la
     await lab.step()
     assert lab.endings("unseen") == ["denied"]
     assert not lab.rescan.drifts
+
+
+@pytest.mark.parametrize("change", ["missing", "made anew", "weakened"])
+async def test_m11_what_came_in_while_nobody_was_asked_is_not_evicted(lab: Lab, change: str) -> None:
+    lab.policy(onDrift="evict")
+    signed, evil = lab.image(key("a"), tag="v2"), lab.image(content=b"evil")
+    await lab.step()
+    lab.passes()
+    lab.look()
+    lab.passes(2)
+    # Two seconds after the last look: nobody here knows yet that anything is wrong.
+    configuration = lab.kube.objects[CONFIGURATION]
+    lab.kube.remove(CONFIGURATION)
+    lab.pod(running=evil, name="gap")
+    lab.pod(f"{HOST}/app@{signed}", evil, name="stranger")
+    await lab.rescan.step()
+    assert [one.name for one in lab.rescan.drifts.values()] == ["stranger"]
+    if change != "missing":
+        # Back before the next look, which sees by the version of the object that something was.
+        metadata = dict(configuration["metadata"])
+        if change == "made anew":
+            del metadata["uid"]
+        lab.kube.put(CONFIGURATION, {**configuration, "metadata": metadata})
+    lab.passes(3)
+    await lab.step()
+    lab.kube.put(CONFIGURATION, configuration)
+    for _ in range(20):
+        lab.passes(5)
+        await lab.step()
+    assert lab.endings("gap") == ["denied"]
+    assert lab.kube.evicted == ["stranger"]
+    # What comes later was admitted by the policy alone again.
+    lab.pod(running=evil, name="late")
+    await lab.step()
+    assert lab.kube.evicted == ["stranger", "late"]
+
+
+async def test_m11_nobody_is_accused_before_it_was_looked_whether_all_was_in_place(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    lab.look()
+    lab.passes(2)
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.rescan.step()
+    assert not lab.rescan.drifts
+    lab.passes(3)
+    lab.look()
+    lab.passes(3)
+    await lab.rescan.step()
+    assert [one.name for one in lab.rescan.drifts.values()] == ["web"]
+
+
+@pytest.mark.parametrize(("action", "evicted"), [("warn", []), ("deny", ["web"]), ("last-known-good", ["web"])])
+async def test_v03_what_an_outage_may_have_let_in_is_not_evicted_when_it_is_over(
+    lab: Lab, action: str, evicted: list[str]
+) -> None:
+    lab.policy(onDrift="evict", tags="allow", onOutage={"action": action})
+    await lab.step()
+    lab.passes()
+    unsigned = lab.image(content=b"evil")
+    for what in ("resolve", "manifest", "referrers"):
+        lab.registry.fail(what, lambda: Unavailable("down"))
+    lab.pod(running=unsigned)
+    await lab.step()
+    assert lab.endings() == ["undecided"]
+    lab.registry.failures.clear()
+    lab.passes(limits.RESCAN_AGAIN_SECONDS)
+    await lab.rescan.step()
+    assert lab.endings() == ["denied"]
+    await lab.step()
+    # Only `warn` admits by tag what nobody has verified.
+    assert lab.kube.evicted == evicted
+    # What runs beside a written digest was not what was let in, and what has restarted as something else neither.
+    signed = lab.image(key("a"))
+    lab.pod(f"{HOST}/app@{signed}", unsigned, name="stranger")
+    lab.pod(running=signed, name="moved")
+    await lab.step()
+    lab.passes()
+    lab.pod(running=unsigned, name="moved")
+    await lab.step()
+    assert lab.kube.evicted == [*evicted, "stranger", "moved"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired", "narrowed"])
+async def test_r04_what_an_exception_let_in_is_not_evicted_when_that_is_over(lab: Lab, how: str) -> None:
+    lab.policy(onDrift="evict", tags="allow")
+    lab.policy("pay/web", onDrift="evict", tags="allow")
+    lab.store.put_namespace("pay", {})
+    await lab.step()
+    lab.passes()
+    unsigned = lab.image(content=b"evil")
+    excused = excepting(lab)
+    await lab.step()
+    # Admitted by the exception, and started when that is gone.
+    lab.pod(name="pending")
+    lab.pod(name="elsewhere", namespace="pay")
+    await lab.step()
+    lab.passes()
+    match how:
+        case "deleted":
+            lab.store.discard_exception(excused.key)
+        case "expired":
+            lab.passes(3600)
+        case _:
+            excepting(lab, approvedBy=None)
+    await lab.step()
+    for name, namespace in (("pending", "shop"), ("elsewhere", "pay")):
+        lab.pod(name=name, namespace=namespace, running=unsigned)
+    await lab.step()
+    assert lab.endings("pending") == ["denied"]
+    assert lab.kube.evicted == ["elsewhere"]
+    # Who comes after it was not let in by it.
+    lab.passes()
+    lab.pod(running=unsigned, name="late")
+    await lab.step()
+    assert lab.kube.evicted == ["elsewhere", "late"]
+
+
+@pytest.mark.parametrize("fields", [{"approvedBy": None}, {"policies": ["other"]}])
+async def test_r04_an_exception_that_lifts_nothing_here_keeps_nothing_from_being_told(
+    lab: Lab, fields: dict[str, Any]
+) -> None:
+    lab.policy(onDrift="evict", tags="allow")
+    await lab.step()
+    lab.passes()
+    excepting(lab, **fields)
+    lab.pod(running=lab.image(content=b"evil"))
+    await lab.step()
+    assert lab.kube.evicted == ["web"]
+
+
+def test_r04_what_is_forgotten_of_exceptions_counts_as_everybody_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PAST_EXCUSES", 2)
+    store, beside, web = PolicyStore(), Beside(), policy("shop/web").key
+    now = laboratory.START.timestamp()
+    for i in range(4):
+        made = exception(f"n{i}/hotfix", expiresAt="2027-01-01T00:00:00Z")
+        store.put_exception(made)
+        before = store.snapshot
+        assert beside.until(before, f"n{i}", PolicyKey(f"n{i}", "web"), now + i) == now + i
+        store.discard_exception(made.key)
+        beside.changed(before, store.snapshot, lambda _: True, now + i)
+    assert len(beside._excused) == 2
+    assert beside.until(store.snapshot, "n3", PolicyKey("n3", "web"), now + 9) == now + 3
+    assert beside.until(store.snapshot, "unknown", web, now + 9) == now + 1
+
+
+@pytest.mark.parametrize("by", ["policy", "configuration"])
+async def test_w02_a_namespace_that_had_other_labels_may_have_been_left_out(lab: Lab, by: str) -> None:
+    selector = {"matchLabels": {"judged": "yes"}}
+    if by == "policy":
+        lab.policy("all", onDrift="evict", namespaces={"selector": selector})
+    else:
+        lab.policy("all", onDrift="evict")
+        webhook = {"name": "images.trusted-images.dev", "namespaceSelector": selector}
+        lab.kube.put(CONFIGURATION, {**lab.kube.objects[CONFIGURATION], "webhooks": [webhook]})
+        for _ in range(2):
+            lab.look()
+    evil = lab.image(content=b"evil")
+    await lab.step()
+    lab.passes()
+    lab.pod(name="early")
+    await lab.step()
+    lab.passes()
+    lab.store.put_namespace("shop", {"judged": "yes"})
+    lab.pod(running=evil, name="early")
+    await lab.step()
+    assert lab.endings("early") == ["denied"]
+    assert lab.kube.evicted == []
+    lab.passes()
+    # What means nothing to anybody changes nothing.
+    lab.store.put_namespace("shop", {"judged": "yes", "tier": "gold"})
+    lab.pod(running=evil, name="late")
+    await lab.step()
+    assert lab.kube.evicted == ["late"]
+
+
+async def test_m09_a_fallback_has_not_admitted_what_another_policy_spoke_about_then(lab: Lab) -> None:
+    evil = lab.image(content=b"evil")
+    lab.policy("rest", onDrift="evict", fallback=True)
+    lab.store.put(policy("first", {"signers": [{"name": "ours", "static": {"allow": True, "reason": "ours"}}]}))
+    await lab.step()
+    lab.passes()
+    lab.pod(name="early")
+    await lab.step()
+    lab.passes()
+    lab.store.discard(PolicyKey(None, "first"))
+    lab.pod(running=evil, name="early")
+    await lab.step()
+    assert lab.endings("early") == ["denied"]
+    assert lab.kube.evicted == []
+    lab.passes()
+    lab.pod(running=evil, name="late")
+    await lab.step()
+    assert lab.kube.evicted == ["late"]
+
+
+async def test_r04_who_was_deleted_is_judged_while_it_runs_and_never_evicted(lab: Lab) -> None:
+    lab.policy(onDrift="evict")
+    await lab.step()
+    lab.passes()
+    good, evil = lab.image(key("a")), lab.image(content=b"evil")
+    lab.kube.budget = False
+
+    def deleted(name: str, running: Digest, *, runs: bool = True) -> None:
+        lab.kube.objects[f"/api/v1/namespaces/shop/pods/{name}"]["metadata"]["deletionTimestamp"] = (
+            "2026-11-01T13:00:00Z"
+        )
+        state = {"running": {"startedAt": "2026-11-01T12:00:00Z"}} if runs else {"terminated": {"exitCode": 0}}
+        image_id = f"{HOST}/app@{running}"
+        lab.pod(running=running, name=name, containerStatuses=[{"name": "main", "imageID": image_id, "state": state}])
+
+    lab.pod(running=good)
+    lab.pod(running=evil, name="bad")
+    await lab.step()
+    assert len(lab.rescan.drifts) == 1
+    lab.kube.budget = True
+    deleted("web", good)
+    deleted("bad", evil)
+    lab.passes(limits.EVICT_AGAIN_SECONDS)
+    await lab.step()
+    assert [one.name for one in lab.rescan.drifts.values()] == ["bad"]
+    assert lab.kube.evicted == []
+    # It runs on for as long as it is given, whatever is said of it by then.
+    lab.policy(onDrift="evict", deny={"digests": [good]})
+    lab.passes()
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert lab.states() == {"denied": 2}
+    assert lab.kube.evicted == []
+    for name, running in (("web", good), ("bad", evil)):
+        deleted(name, running, runs=False)
+    assert not lab.pods.by_uid
+
+
+@pytest.mark.parametrize("how", ["another image", "other labels"])
+async def test_m11_nothing_is_inferred_from_the_age_of_a_pod_that_was_changed_since(lab: Lab, how: str) -> None:
+    lab.policy(onDrift="evict")
+    evil = lab.image(content=b"evil")
+    await lab.step()
+    lab.passes()
+    image = f"{HOST}/app:v0" if how == "another image" else f"{HOST}/app:v1"
+    lab.pod(image)
+    await lab.step()
+    # Admitted at a time of which the age of the Pod says nothing.
+    if how == "other labels":
+        lab.kube.objects["/api/v1/namespaces/shop/pods/web"]["metadata"]["labels"] = {"app": "web"}
+    lab.pod(running=evil)
+    lab.pod(running=evil, name="bad")
+    await lab.step()
+    assert lab.endings() == ["denied"]
+    assert lab.kube.evicted == ["bad"]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_each_container_has_its_own_status() -> None:
 @pytest.mark.parametrize(
     "fields", [{"phase": "Succeeded"}, {"phase": "Failed"}, {"metadata": {"deletionTimestamp": "2026-11-01T12:00:00Z"}}]
 )
-def test_what_has_ended_or_is_ending_is_not_followed(fields: dict[str, Any]) -> None:
+def test_what_has_ended_or_was_deleted_and_does_not_run_is_not_followed(fields: dict[str, Any]) -> None:
     assert read_pod(document(**fields), 1.0) is None
     pods = Pods(lambda: 1.0)
     pods.seen(document())

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from webhook.background.verdicts import Verdicts
 from webhook.background.work import Background, is_settled
 from webhook.judge.workload import Question
 from webhook.trust import Unavailable
-from webhook.verdict import PolicyKey
+from webhook.verdict import Allowed, End, Judgement, PolicyKey, Ruling
 
 
 @pytest.fixture
@@ -873,3 +874,40 @@ async def test_m04_what_cannot_be_verified_is_tried_ever_more_seldom(lab: Lab) -
     await lab.step()
     assert lab.endings() == ["allowed"]
     assert not lab.rescan._tries
+
+
+async def test_f31_what_rests_on_a_revocation_list_is_judged_again_before_that_ends_and_after(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = dt.timedelta(hours=1)
+    lab.policy()
+    lab.pod(running=lab.image(key("a")))
+    judgements, began, asked = lab.decider.judgements, lab.now, list[float]()
+    ends = lab.now + 9 * hour
+
+    def resting(one: Judgement) -> Judgement:
+        assert isinstance(one, Ruling)
+        assert isinstance(one.outcome, Allowed)
+        proofs = frozenset(replace(proof, lists=(End(ends, "http://crl/"),)) for proof in one.outcome.proofs)
+        return replace(one, outcome=replace(one.outcome, proofs=proofs))
+
+    async def listed(question: Question, deadline: float) -> Any:
+        asked.append(round((lab.now - began) / hour))
+        return [resting(one) for one in await judgements(question, deadline)]
+
+    monkeypatch.setattr(lab.decider, "judgements", listed)
+    for i in range(12):
+        if i == 6:
+            # Its issuer has made another.
+            ends += 240 * hour
+        await lab.step()
+        lab.passes(3600)
+    assert sorted(set(asked)) == [0, 2, 3, 4, 5, 6]
+    # One that nobody renews is looked for until it is over.
+    ends = lab.now + 2 * hour
+    lab.store.put_namespace("shop", {"tier": "gold"})
+    asked.clear()
+    for _ in range(6):
+        await lab.step()
+        lab.passes(3601)
+    assert sorted(set(asked)) == [12, 13, 14]

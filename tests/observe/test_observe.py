@@ -190,6 +190,32 @@ def test_d09_so_many_revocation_lists_are_kept_and_those_that_are_used() -> None
     assert "0" not in lists._known
 
 
+def test_d09_the_list_that_ends_first_is_told_of_however_many_others_there_are() -> None:
+    lists, now = RevocationLists(lambda: 0.0), dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+    lists.relied_on([End(now, "the platform's")])
+    lists.relied_on(End(now + dt.timedelta(hours=1 + i), str(i)) for i in range(limits.MAX_LISTS + 10))
+    assert len(lists._known) == limits.MAX_LISTS
+    assert lists.first() == now
+
+
+def test_f31_the_leader_tells_of_a_list_until_it_has_judged_everything_again() -> None:
+    seconds = 0.0
+    lists, now = RevocationLists(lambda: seconds), dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
+    lists.relied_on([End(now, "old")])
+    seconds = limits.LIST_SECONDS + 1
+    with lists.kept(12 * 3600):
+        # What this replica knew before it led may have been renewed since.
+        assert lists.first() is None
+        lists.relied_on([End(now, "a")])
+        seconds += 12 * 3600 + limits.LIST_SECONDS - 1
+        assert lists.first() == now
+        seconds += 2
+        assert lists.first() is None
+        lists.relied_on([End(now, "a")])
+    seconds += limits.LIST_SECONDS + 1
+    assert lists.first() is None
+
+
 def test_f31_what_is_proven_tells_of_the_lists_that_it_rests_on() -> None:
     metrics, now = Metrics(), dt.datetime(2026, 11, 26, tzinfo=dt.UTC)
     metrics.verified("notation", Satisfied(frozenset({Proof("notation", "i", "x", lists=(End(now, "http://crl/"),))})))

@@ -1,7 +1,9 @@
 """A webhook that is not asked refuses nothing: what is wrong with its configuration is told, and put back (attack M-11)."""
 
+import contextlib
 import copy
 import datetime as dt
+import math
 from typing import Any
 
 import pytest
@@ -220,3 +222,64 @@ async def test_a_judgement_that_was_stopped_is_told_as_long_as_it_is(lab: Watche
     # Who leads no longer says nothing any more, rather than what was true once.
     lab.leader.duty.resigned()
     assert lab.in_place is None
+
+
+@pytest.mark.parametrize("change", ["missing", "weakened", "changed and back", "switched off", "another leads"])
+async def test_m11_since_when_all_is_in_place_begins_anew_with_everything_that_was_wrong(
+    lab: Watched, change: str
+) -> None:
+    standing = lab.leader.duty.standing
+
+    async def look() -> float:
+        lab.now += dt.timedelta(seconds=5)
+        with contextlib.suppress(KubeError):
+            await lab.leader.keep_certificate()
+        return standing.since
+
+    await lab.settled()
+    assert standing.since == math.inf
+    # What a look has found is known to have been so from the next one on.
+    looks = [await look() for _ in range(4)]
+    began = looks[-1]
+    assert began in {(lab.now - dt.timedelta(seconds=seconds)).timestamp() for seconds in (0, 5, 10, 15)}
+    assert standing.until == lab.now.timestamp()
+    # What could not be seen was not seen, and as the object is the same afterwards, nothing was.
+    lab.kube.failing[CONFIGURATION] = KubeError("gone away", 503)
+    assert await look() == began
+    assert standing.until < lab.now.timestamp()
+    lab.kube.failing.clear()
+    assert await look() == began
+    assert standing.until == lab.now.timestamp()
+    wanted = lab.kube.objects[INSTALLATION.configuration_path]
+    match change:
+        case "missing":
+            lab.kube.remove(CONFIGURATION)
+        case "weakened":
+            lab.change(failurePolicy="Ignore")
+        case "changed and back":
+            lab.change()
+        case "switched off":
+            lab.kube.remove(INSTALLATION.configuration_path)
+        case _:
+            lab.leader.duty.resigned()
+            assert standing.since == math.inf
+    assert await look() == math.inf
+    if change == "switched off":
+        assert await look() == math.inf
+        lab.kube.put(INSTALLATION.configuration_path, wanted)
+    again = lab.now
+    while await look() == math.inf:
+        assert lab.now - again < dt.timedelta(seconds=30)
+    assert standing.since > again.timestamp()
+
+
+async def test_m11_where_everything_is_admitted_without_an_answer_nothing_is_known_of_what_was_admitted(
+    lab: Watched,
+) -> None:
+    lab.want({**WANTED, "webhooks": [{**WANTED["webhooks"][0], "failurePolicy": "Ignore"}]})
+    await lab.settled()
+    for _ in range(4):
+        await lab.leader.keep_certificate()
+        lab.now += dt.timedelta(seconds=5)
+    assert lab.in_place == 1
+    assert lab.leader.duty.standing.since == math.inf

@@ -16,9 +16,15 @@ from webhook.verdict import PolicyKey
 
 @dataclass(frozen=True, slots=True)
 class Admitting:
-    """A policy in force, as one that lets Pods in. `since`: from when on it has, as it is, in seconds since the epoch; `follows`: what follows drift."""
+    """A policy in force, as one that lets Pods in: from `since` on it has, as it is, and nothing else beside it; that is known up to `until`.
+
+    Both in seconds since the epoch. `follows`: what follows drift. `by_age`: what is younger was admitted by it because it was verified, and not
+    because it could not be (`onOutage: warn`).
+    """
 
     since: float
+    until: float
+    by_age: bool
     follows: OnDrift
 
 
@@ -30,6 +36,8 @@ class Comparison:
     sight: Sight
     found: Examined
     admitting: Callable[[PolicyKey], Admitting | None]
+    is_early: bool = False
+    """Whether something would be called drift, as soon as it is known that nothing else has let it in."""
     _others: dict[tuple[str, Digest | None], bool | None] = field(default_factory=dict)
     """By place and by what was good there, whether it is another image: asked once for the kind."""
 
@@ -97,11 +105,16 @@ class Comparison:
             policy = None if line.policy is None else self.admitting(line.policy)
             if policy is None or line.policy is None or line.mode != "enforce":
                 continue
-            if stranger is None and (
-                line.ending != "denied"
-                or not has_drifted(digest, good, created=pod.created, seen=pod.seen, since=policy.since)
-            ):
-                continue
+            if stranger is None:
+                if line.ending != "denied" or not has_drifted(
+                    digest, good, created=pod.created, seen=pod.seen, since=policy.since
+                ):
+                    continue
+                if good is None and not policy.by_age:
+                    continue
+                if (pod.created if good is None else pod.seen) > policy.until:
+                    self.is_early = True
+                    continue
             text = (
                 f"it runs {digest}, and {stranger}"
                 if stranger

@@ -36,7 +36,7 @@ def has_drifted(running: Digest, good: Digest | None, *, created: float, seen: f
     """Whether an image that the policy denies now is another than the one it admitted.
 
     `good`: what ran in its place and was in order, if anything. `created`: the Pod; `seen`: since when it was seen to run this; `since`: since
-    when the policy is in force as it is. All in seconds since the epoch.
+    when nothing but the policy, as it is, lets anything in. All in seconds since the epoch.
     """
     if good == running:
         return False

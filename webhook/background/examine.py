@@ -48,12 +48,13 @@ class Examined:
     """What was found of Pods of one kind.
 
     `strangers`: the places where something runs that is not what was written, with why. `unread`: the places of which it cannot be told whether
-    that is the same image.
+    that is the same image. `list_ends`: when the first of the revocation lists ends that something rests on; None: it rests on none.
     """
 
     result: Result
     strangers: Mapping[str, str]
     unread: frozenset[str]
+    list_ends: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Examiner:
     async def examine(self, sight: Sight) -> Examined:
         """What Pods of one kind get."""
         judgements, strangers = await self._running(sight)
-        written = lines_of(await self._judgements(sight.question))
+        anew = await self._judgements(sight.question)
+        written = lines_of(anew)
         twins, unread = await self._twins(sight, judgements, written, strangers)
         runs = lines_of(judgements)
         if twins:
@@ -75,7 +77,8 @@ class Examiner:
             strangers = {where: why for where, why in strangers.items() if where not in twins}
         # Kept once where both say the same, as of what is written by digest.
         known = {line: line for line in runs}
-        return Examined(Result(runs, tuple(known.get(line, line) for line in written)), strangers, unread)
+        result = Result(runs, tuple(known.get(line, line) for line in written))
+        return Examined(result, strangers, unread, _list_ends((*judgements, *anew)))
 
     async def _running(self, sight: Sight) -> tuple[Sequence[Judgement], Mapping[str, str]]:
         """What runs, under each policy; and the places where something runs that is not what was written, with why.
@@ -186,6 +189,12 @@ def _end_of(judgement: Judgement) -> End | None:
     """With what an image would cease to be allowed."""
     outcome = judgement.outcome if isinstance(judgement, Ruling) else None
     return outcome.ends if isinstance(outcome, Allowed) else None
+
+
+def _list_ends(judgements: Iterable[Judgement]) -> datetime | None:
+    outcomes = (one.outcome for one in judgements if isinstance(one, Ruling))
+    proofs = (proof for one in outcomes if isinstance(one, Allowed) for proof in one.proofs)
+    return min((one.at for proof in proofs for one in proof.lists), default=None)
 
 
 def _lasting(judgement: Judgement, lasting: Mapping[tuple[tuple[str, ...], PolicyKey | None], Outcome]) -> Judgement:

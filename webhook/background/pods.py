@@ -6,6 +6,7 @@ Deployment differ in name and uid only.
 
 import asyncio
 import logging
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,12 +28,18 @@ _log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/pods"
 _AGAIN_SECONDS: Final = 2.0
+LONG_AGO: Final = -math.inf
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
+
+
+class _State(Struct):
+    running: dict[str, Any] | None = None
 
 
 class _Container(Struct, rename={"image_id": "imageID"}):
     name: str = ""
     image_id: str = ""
+    state: _State | None = None
 
 
 class _Status(Struct, rename="camel"):
@@ -106,7 +113,7 @@ _UNPACK: Final = msgspec.msgpack.Decoder(
 class Pod:
     """One Pod. `created` and `seen` are seconds since the epoch; `seen`: since when it was seen to run what it runs.
 
-    `owner`: the uid of its controller, or its own; as the Pod says, so it means something in its namespace only. `good`: by image, the digest that ran and was in order when it was judged last; None where none has.
+    `created` is `LONG_AGO` if somebody has changed since by what it is judged. `owner`: the uid of its controller, or its own; as the Pod says, so it means something in its namespace only. `good`: by image, the digest that ran and was in order when it was judged last; None where none has.
     """
 
     namespace: str
@@ -117,6 +124,8 @@ class Pod:
     sight: bytes
     owner: str
     good: tuple[Digest | None, ...] = ()
+    is_leaving: bool = False
+    """Somebody has deleted it, and its containers run on until they have ended."""
 
 
 def running_digest(image_id: str) -> Digest | None:
@@ -132,10 +141,11 @@ def running_digest(image_id: str) -> Digest | None:
 
 
 def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
-    """The Pod of a document; None if it has ended, or is about to. Raises `Invalid`."""
+    """The Pod of a document; None if it has ended, or was deleted and nothing of it runs any more. Raises `Invalid`."""
     found = convert(document, _Pod, "Pod")
     metadata, status = found.metadata, found.status or _Status()
-    if metadata.deletion_timestamp is not None or status.phase in _ENDED:
+    is_leaving = metadata.deletion_timestamp is not None
+    if status.phase in _ENDED or (is_leaving and not _runs(status)):
         return None
     question = read_question("", "Pod", msgspec.json.encode(document), metadata.namespace)
     if question is None:
@@ -160,7 +170,14 @@ def read_pod(document: Mapping[str, Any], now: float) -> Pod | None:
         now,
         Sight(question, running).pack(),
         next(owners, metadata.uid),
+        is_leaving=is_leaving,
     )
+
+
+def _runs(status: _Status) -> bool:
+    """Whether its node says of some container that it runs."""
+    of_all = (status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses)
+    return any(one.state is not None and one.state.running is not None for statuses in of_all for one in statuses or ())
 
 
 class Pods:
@@ -191,8 +208,9 @@ class Pods:
         before = self.by_uid.get(pod.uid)
         if before is not None:
             if before.sight == pod.sight:
+                before.is_leaving = pod.is_leaving
                 return
-            pod = replace(pod, good=before.good if _same_images(before.sight, pod.sight) else ())
+            pod = _since_before(before, pod)
             self._drop(before)
         elif len(self.by_uid) >= limits.MAX_PODS:
             if not self._left_out:
@@ -267,6 +285,8 @@ class Pods:
         return version
 
 
-def _same_images(one: bytes, other: bytes) -> bool:
-    """Whether the same containers stand in both with the same images, whatever runs in them."""
-    return Sight.unpack(one).question.images == Sight.unpack(other).question.images
+def _since_before(before: Pod, pod: Pod) -> Pod:
+    """A Pod, with what is known of it from before. What was asked about it anew was admitted, or not, at a time that nobody here knows."""
+    was, now = Sight.unpack(before.sight).question, Sight.unpack(pod.sight).question
+    good = before.good if was.images == now.images else ()
+    return replace(pod, good=good, created=before.created if was == now else LONG_AGO)

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from webhook import limits
+from webhook.background.beside import Beside
 from webhook.background.comparison import Admitting, Comparison
 from webhook.background.drift import Drift
-from webhook.background.examine import Asked, Examiner, Result
+from webhook.background.examine import Asked, Examined, Examiner, Result
 from webhook.background.pods import Pod, Pods, Sight
 from webhook.background.scope import Scope
 from webhook.background.waiting import Waiting
@@ -31,9 +33,15 @@ from webhook.verdict import PolicyKey
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
+_EARLY_SECONDS: Final = 6.0
+"""A little more than between two looks at the webhook configurations."""
 _SCOPE_SECONDS: Final = 30.0
 _AFTER_END: Final = timedelta(seconds=1)
 """At the very end most things still hold."""
+_LIST_AHEAD: Final = timedelta(hours=7)
+"""Before a revocation list ends, what rests on it is judged again, by the newer one if there is one. Six hours before its end is an alert."""
+_LIST_AGAIN: Final = timedelta(hours=1)
+"""And then as often as a proof is made anew, as long as there is none."""
 _STEP: Final = 200
 """Kinds of Pods judged before whoever writes about them has a turn."""
 
@@ -93,7 +101,10 @@ class Rescan:
     _tries: dict[bytes, float] = field(default_factory=dict)
     """How long what could not be verified was not tried again, the last time. Seconds."""
     _snapshot: Snapshot | None = None
+    _beside: Beside = field(default_factory=Beside)
     _in_force: dict[PolicyKey, _InForce] = field(default_factory=dict)
+    _others_since: float = -math.inf
+    """Since when no policy was written or taken away: a fallback speaks where others do not."""
     _began: float | None = None
     _scope_read: float = 0.0
     _round_began: datetime | None = None
@@ -142,6 +153,12 @@ class Rescan:
         self._forget()
         self._end_round()
 
+    def followed(self) -> list[Drift]:
+        """All drift, with what follows from it now: who was deleted already is not evicted."""
+        pods = self.pods.by_uid
+        leaving = {uid for uid, _ in self.drifts if uid in pods and pods[uid].is_leaving}
+        return [replace(one, follows="report") if one.uid in leaving else one for one in self.drifts.values()]
+
     @property
     def _is_current(self) -> bool:
         return self._snapshot is self.store.snapshot and not self.pods.fresh
@@ -175,7 +192,7 @@ class Rescan:
         now = self.clock().timestamp()
         if now - self._scope_read >= _SCOPE_SECONDS or self.scope.selector is None:
             self._scope_read = now
-            if await self.scope.read(now):
+            if await self.scope.read():
                 self._all()
 
     def _notice(self) -> None:
@@ -189,6 +206,8 @@ class Rescan:
         if snapshot is not before:
             self._snapshot = snapshot
             self._age(snapshot, now.timestamp())
+            if before is not None:
+                self._beside.changed(before, snapshot, self.scope.includes, now.timestamp())
             touched = _touched(before, snapshot)
             if touched is None:
                 self._all()
@@ -211,10 +230,12 @@ class Rescan:
             known = self._in_force.get(key)
             if known is None or not _demands_the_same(known.policy, policy):
                 self._in_force[key] = _InForce(policy, now)
+                self._others_since = now
             else:
                 known.policy = policy
         for key in self._in_force.keys() - policies.keys():
             del self._in_force[key]
+            self._others_since = now
             self.denied_at.pop(key, None)
         ends = (_ends(policy) for policy in policies.values())
         self._promotion = min((end for end in ends if end > now), default=math.inf)
@@ -348,10 +369,13 @@ class Rescan:
         # Should something of it end before then, it is judged then.
         self._again[sight] = min(self.clock().timestamp() + wait, self._again.get(sight, math.inf))
 
-    def _look_when_it_ends(self, sight: bytes, result: Result) -> None:
-        """Judges it again when something of it has ended, unless that is done anyhow by then."""
-        now = self.clock()
-        ends = (later(line.ends.at, _AFTER_END) for line in (*result.runs, *result.written) if line.ends is not None)
+    def _look_when_it_ends(self, sight: bytes, found: Examined) -> None:
+        """Judges it again when something of it has ended, unless that is done anyhow by then; and some hours before, what can be renewed."""
+        now, lines = self.clock(), (*found.result.runs, *found.result.written)
+        ends = [later(line.ends.at, _AFTER_END) for line in lines if line.ends is not None]
+        if found.list_ends is not None:
+            ahead, over = later(found.list_ends, -_LIST_AHEAD), later(found.list_ends, _AFTER_END)
+            ends += [ahead, over, *([now + _LIST_AGAIN] if ahead <= now < over else ())]
         soon = [end.timestamp() for end in ends if now < end < now + self.every]
         if soon:
             self._again[sight] = min([*soon, self._again.get(sight, math.inf)])
@@ -389,8 +413,8 @@ class Rescan:
         for line in (*result.runs, *result.written):
             if line.policy in self._in_force and line.ending in {"denied", "undecided"}:
                 self.denied_at[line.policy] = self.clock()
-        self._look_when_it_ends(packed, result)
-        comparison = Comparison(self.asked, sight, found, self._admitting)
+        self._look_when_it_ends(packed, found)
+        comparison = Comparison(self.asked, sight, found, partial(self._admitting, sight.question.who.namespace))
         for pod in list(self.pods.sights.get(packed, {}).values()):
             async for where, drift in comparison.drifts(pod):
                 if drift is None:
@@ -398,8 +422,15 @@ class Rescan:
                 else:
                     self.drifts[pod.uid, where] = drift
             pod.good = comparison.good(pod)
+        self._look_later(packed, comparison)
+
+    def _look_later(self, packed: bytes, comparison: Comparison) -> None:
+        """Judges it again soon, if something could not be read, or is not known yet."""
+        sight, found = comparison.sight, comparison.found
+        if comparison.is_early:
+            self._again[packed] = min(self.clock().timestamp() + _EARLY_SECONDS, self._again.get(packed, math.inf))
         unread = found.unread | comparison.unread
-        if unread or not result.is_settled:
+        if unread or not found.result.is_settled:
             self._try_again(packed)
         else:
             self._tries.pop(packed, None)
@@ -410,12 +441,17 @@ class Rescan:
                 ", ".join(sorted(unread)),
             )
 
-    def _admitting(self, key: PolicyKey) -> Admitting | None:
+    def _admitting(self, namespace: str, key: PolicyKey) -> Admitting | None:
         known = self._in_force.get(key)
         if known is None:
             return None
-        since = max(known.since, self._began or 0.0, self.scope.since, _ends(known.policy))
-        return Admitting(since, known.policy.terms.afterwards.on_drift)
+        standing = self.scope.standing
+        beside = self._beside.until(self.store.snapshot, namespace, key, self.clock().timestamp())
+        since = max(known.since, self._began or 0.0, standing.since, _ends(known.policy), beside)
+        if known.policy.scope.fallback:
+            since = max(since, self._others_since)
+        terms = known.policy.terms
+        return Admitting(since, standing.until, terms.on_outage.action != "warn", terms.afterwards.on_drift)
 
 
 def _ends(policy: Policy) -> float:

@@ -1,13 +1,13 @@
 """The namespaces that admission judges: what it leaves out is not compared either, or a cluster's own Pods could be evicted."""
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 from webhook.kube import KubeError
 from webhook.kube.client import Kube
 from webhook.operator.installation import Installation
+from webhook.operator.standing import Standing
 from webhook.operator.wanted import COLLECTIONS
 from webhook.parsing import Invalid, convert
 from webhook.policy.policy import Expression, Labels, Selector
@@ -21,18 +21,18 @@ _WEBHOOK: Final = "images.trusted-images.dev"
 class Scope:
     """As the webhook configuration in the cluster says it; until that has been read once, nothing is judged."""
 
-    def __init__(self, kube: Kube, installation: Installation) -> None:
+    def __init__(self, kube: Kube, installation: Installation, standing: Standing) -> None:
         self._kube = kube
         self._path = f"{COLLECTIONS['ValidatingWebhookConfiguration']}/{installation.service}"
         self.selector: Selector | None = None
-        self.since = math.inf
-        """Since when it is there, in seconds since the epoch: Pods older than that may have been judged by nobody."""
+        self.standing = standing
+        """Since when it is there: Pods older than that may have been judged by nobody."""
 
     def includes(self, labels: Labels | None) -> bool:
         """Whether Pods in a namespace with these labels are judged; None: they are not known."""
         return self.selector is not None and labels is not None and self.selector.matches(labels)
 
-    async def read(self, now: float) -> bool:
+    async def read(self) -> bool:
         """Reads it; whether other namespaces are judged than before. What is not there, or cannot be read, changes that not."""
         try:
             selector = _selector(await self._kube.get(self._path))
@@ -40,9 +40,7 @@ class Scope:
             _log.info("which namespaces are judged could not be read: %s", e)
             return False
         if selector is None:
-            self.since = math.inf
             return False
-        self.since = min(self.since, now)
         changed = selector != self.selector
         self.selector = selector
         return changed

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -24,6 +24,7 @@ from webhook.operator.exceptions import Known
 from webhook.operator.installation import Installation
 from webhook.operator.policies import InForce
 from webhook.operator.radar import ALERTED
+from webhook.operator.standing import Standing
 from webhook.verdict import ExceptionKey, PolicyKey
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ _WRITE_SECONDS: Final = 10.0
 class Background:
     """What it needs. `every`: how often all that runs is judged again, whatever happens.
 
-    `in_force` and `exceptions` give the policies and exceptions as they were written.
+    `in_force` and `exceptions` give the policies and exceptions as they were written. `standing`: since when API servers have asked without a
+    break; whoever looks says it.
     """
 
     kube: Kube
@@ -50,6 +52,7 @@ class Background:
     clock: Callable[[], datetime]
     in_force: Callable[[], Mapping[PolicyKey, InForce]]
     exceptions: Callable[[], Mapping[ExceptionKey, Known]]
+    standing: Standing = field(default_factory=Standing)
 
     async def work(self) -> None:
         """Until cancelled, which is when another replica leads. An error of ours here must not end the leader's other work."""
@@ -63,7 +66,7 @@ class Background:
     async def _term(self) -> None:
         """Begins with nothing: what a former leader saw is too old to accuse by."""
         pods = Pods(lambda: self.clock().timestamp())
-        scope = Scope(self.kube, self.installation)
+        scope = Scope(self.kube, self.installation, self.standing)
         rescan = Rescan(pods, self.asked, self.store, scope, self.every, self.clock)
         consequences = Consequences(self.kube, self.metrics, self.clock)
         writers = (
@@ -75,7 +78,7 @@ class Background:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(pods.follow(self.kube))
                 tasks.create_task(rescan.work())
-                tasks.create_task(_repeat(_SECONDS, lambda: consequences.follow(list(rescan.drifts.values()))))
+                tasks.create_task(_repeat(_SECONDS, lambda: consequences.follow(rescan.followed())))
                 tasks.create_task(_repeat(_COUNT_SECONDS, lambda: self._count(rescan)))
                 tasks.create_task(_repeat(_WRITE_SECONDS, lambda: self._write(rescan, *writers)))
         finally:

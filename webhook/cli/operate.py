@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import yarl
 
     # The extra `operator`: its libraries are imported when the command runs.
+    from webhook.background.work import Background
     from webhook.kube.client import Kube
     from webhook.kube.lease import Lease
     from webhook.operator.exceptions import Exceptions
@@ -212,7 +213,7 @@ async def _operate(
         stack.push_async_callback(lease.release)
         background = await stack.enter_async_context(running.background())
         end_leading = background(
-            lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs.work))
+            lease.lead(_leading(kube, policies, uses.exceptions, installation, metrics, what_runs))
         )
         background(await _keep(kube, installation, kept, remote))
         background(_following(kube, installation, policies, uses.exceptions, store, metrics, stopping))
@@ -313,22 +314,22 @@ def _leading(
     exceptions: "Exceptions",
     installation: "Installation",
     metrics: Metrics,
-    what_runs: Callable[[], Coroutine[Any, Any, None]],
+    what_runs: "Background",
 ) -> Callable[[], Coroutine[Any, Any, None]]:
     """What a replica does for as long as it leads. `what_runs`: what it does about that."""
     from webhook.operator.duty import Duty
     from webhook.operator.exceptionstatus import ExceptionStatuses
     from webhook.operator.leader import Leader
 
-    duty = Duty(kube, installation, metrics)
+    duty = Duty(kube, installation, metrics, what_runs.standing)
     leader = Leader(kube, policies, installation, hosting.now, installation.reaches_replica, duty)
     statuses = ExceptionStatuses(kube, exceptions, policies.in_force.keys, hosting.now)
-    return lambda: _leads(metrics, leader.work, statuses.work, what_runs)
+    return lambda: _leads(metrics, what_runs.every, leader.work, statuses.work, what_runs.work)
 
 
-async def _leads(metrics: Metrics, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """All that a leader does, until something of it fails or it is cancelled."""
-    with metrics.leader.track_inprogress():
+async def _leads(metrics: Metrics, every: dt.timedelta, *works: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """All that a leader does, until something of it fails or it is cancelled. `every`: how often it judges all that runs."""
+    with metrics.leader.track_inprogress(), metrics.lists.kept(every.total_seconds()):
         await _together(*works)
 
 

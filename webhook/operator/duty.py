@@ -17,6 +17,7 @@ from webhook.observe.metrics import CONFIGURATIONS, ConfigurationFault, Metrics
 from webhook.operator.events import warning
 from webhook.operator.installation import Installation
 from webhook.operator.onduty import FIRST, STANDS, Looks, OnDuty, Trouble
+from webhook.operator.standing import Standing
 from webhook.parsing import Invalid, quote
 
 _log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class _Seen:
     fault: Fault | None = None
     writer: str = ""
     fails_open: bool = False
+    version: tuple[str, str, str] = ("", "", "")
     hindrance: tuple[str, str] | None = None
     """Why it is not put back: in one word, and in a sentence."""
     is_first: bool = False
@@ -125,6 +127,8 @@ class Duty:
     kube: Kube
     installation: Installation
     metrics: Metrics
+    standing: Standing = field(default_factory=Standing)
+    """What follows from the looks for whoever infers from what runs."""
     _told: dict[tuple[str, str], dt.datetime] = field(default_factory=dict)
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _looks: Looks = field(default_factory=Looks)
@@ -147,6 +151,7 @@ class Duty:
             fault,
             _writer_of(found),
             any(one.get("failurePolicy") == "Ignore" for one in written["webhooks"]),
+            _version_of(kind, found),
         )
 
     def hindered(self, kind: str, word: str, why: str, *, is_first: bool = False) -> None:
@@ -164,10 +169,15 @@ class Duty:
             self.hindered(kind, "failing", f"it is not put back yet ({error})")
 
     async def ended(self, now: dt.datetime, error: KubeError | None = None) -> None:
-        """The look is over. `error`: it was cut short, so that what it has not shown is not known."""
+        """The look is over, which began `now`. `error`: it was cut short, so that what it has not shown is not known."""
         if error is not None:
             for kind in CONFIGURATIONS.keys() - self._seen.keys():
                 self._show(kind, None)
+        seen = list(self._seen.values())
+        if any(one.fault is not None or one.fails_open for one in seen):
+            self.standing.broken()
+        elif error is None and seen:
+            self.standing.well(frozenset(one.version for one in seen), now.timestamp())
         troubles = [trouble for trouble in (one.trouble() for one in self._seen.values()) if trouble is not None]
         if troubles:
             order = list(_REASONS.values())
@@ -185,6 +195,7 @@ class Duty:
 
     async def unkept(self, faults: Mapping[str, Fault | None], wrong: Invalid | None, now: dt.datetime) -> None:
         """Nobody keeps what is there. `faults`: as far as it is known what was there; `wrong`: what the ConfigMap has, if it is there."""
+        self.standing.broken()
         for kind, fault in faults.items():
             # Of one that is there nobody knows what it should be.
             self._show(kind, None if fault is None else False)
@@ -207,6 +218,7 @@ class Duty:
         """Another replica looks after it from now on."""
         self.metrics.in_place.clear()
         self._looks = Looks()
+        self.standing.broken()
 
     async def changed(self, kind: str, name: str, fault: Fault, now: dt.datetime) -> None:
         """Somebody changed what we had put in place; it was put back."""
@@ -260,6 +272,12 @@ def _in_place(seen: Mapping[str, _Seen]) -> str:
     open_ = [one.title for one in seen.values() if one.fails_open]
     note = f"; without an answer everything is admitted, as was installed: {', '.join(open_)}" if open_ else ""
     return f"the webhook configurations are as they were installed{note}"
+
+
+def _version_of(kind: str, found: Document | None) -> tuple[str, str, str]:
+    """Another one after each change, and where it was made anew."""
+    metadata = (found or {}).get("metadata") or {}
+    return kind, str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
 
 
 def _writer_of(found: Document | None) -> str:
