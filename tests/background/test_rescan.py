@@ -257,10 +257,7 @@ async def test_f29_the_leader_s_work_ends_with_its_term_and_its_figures_with_it(
     monkeypatch.setattr(work, "_COUNT_SECONDS", 0.01)
     lab.policy()
     lab.pod(running=lab.image(key("a")))
-    background = Background(
-        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
-        dict, dict,
-    )  # fmt: skip
+    background = at_work(lab)
     working = asyncio.create_task(background.work())
 
     def allowed() -> float:
@@ -295,10 +292,7 @@ async def test_f37_what_runs_is_counted_while_the_event_loop_goes_on(lab: Lab, m
     for name in names:
         monkeypatch.setattr(work, name, beside(name, getattr(work, name)))
     await lab.step()
-    background = Background(
-        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
-        dict, dict,
-    )  # fmt: skip
+    background = at_work(lab)
     writers = (
         Verdicts(lab.kube, dict),
         Excused(lab.kube, dict),
@@ -328,6 +322,14 @@ async def test_nothing_is_promoted_by_counts_that_are_older_than_a_denial(lab: L
     assert is_settled(lab.rescan, lab.now, policy.key)
 
 
+def at_work(lab: Lab) -> Background:
+    """All of the leader's look at what runs."""
+    return Background(
+        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
+        dict, dict,
+    )  # fmt: skip
+
+
 async def test_f29_an_error_of_ours_does_not_end_the_leader(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,10 +342,7 @@ async def test_f29_an_error_of_ours_does_not_end_the_leader(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Pods, "follow", follow)
-    background = Background(
-        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
-        dict, dict,
-    )  # fmt: skip
+    background = at_work(lab)
     working = asyncio.create_task(background.work())
     async with asyncio.timeout(10):
         while terms < 2:
@@ -377,10 +376,7 @@ async def test_f29_an_error_of_ours_in_telling_what_runs_ends_no_term(
     monkeypatch.setattr(work, name, failing)
     lab.policy()
     lab.pod(running=lab.image(key("a")))
-    background = Background(
-        lab.kube, lab.store, lab.decider, laboratory.INSTALLATION, lab.metrics, dt.timedelta(hours=1), lambda: lab.now,
-        dict, dict,
-    )  # fmt: skip
+    background = at_work(lab)
     working = asyncio.create_task(background.work())
     async with asyncio.timeout(10):
         while failed < 3:

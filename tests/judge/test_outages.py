@@ -384,7 +384,7 @@ async def test_a_denial_by_tag_puts_an_end_to_what_was_good_by_digest_too(world:
     assert (await world.ask(f"{HOST}/app@{digest}")).allowed
     world.restart()
     world.registry.referrers_api = True
-    world.registry.list_referrers = lambda *_: []  # type: ignore[method-assign]
+    world.registry.list_referrers = lambda *_: []  # type: ignore[method-assign]  # a registry that lists none
     world.now += dt.timedelta(minutes=1)
     assert (await world.ask(f"{HOST}/app:v1")).code == 403
     world.outage()

@@ -161,7 +161,7 @@ async def test_f29_a_leader_that_is_one_no_longer_leaves_nothing_behind(lab: Man
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    lab.kube.merge = real  # type: ignore[method-assign]
+    lab.kube.merge = real  # type: ignore[method-assign]  # as it was
     lab.kube.asked.clear()
     assert len(asyncio.all_tasks()) == 1
     # Whoever leads next goes on.
